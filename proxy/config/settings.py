@@ -1,0 +1,338 @@
+"""The settings tree: every key of the configuration file, with its default and its meaning.
+
+The descriptions are the configuration reference: ``docs/configuration.md`` is generated from them.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from proxy.config.values import Duration, Size
+from proxy.model.credentials import CredentialHelper, CredentialsSource, DockerConfig, SecretSource, UserPassword
+from proxy.model.errors import ProxyError
+from proxy.model.reference import parse_repository
+from proxy.model.rule import ROOT, CacheRule, OnUpstream404, UpstreamAddress
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are faults, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """Where the registry listens."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Only loopback unless `auth` is set.")
+    port: Port = Field(5000, description="Port of the registry; 0 takes a free one.")
+    hosts: tuple[str, ...] = Field((), description="Further Host names that requests may carry; others get 421.")
+    public_url: str | None = Field(None, description="URL under which clients reach the registry, if not the address.")
+    drain_timeout: Duration = Field(
+        timedelta(seconds=30), description="How long running answers may take to end after SIGTERM."
+    )
+
+
+class MirrorSettings(Section):
+    """A listener on which every name belongs to one rule: what dockerd's `registry-mirrors` points to."""
+
+    port: Port = Field(description="Port of the mirror, on `server.host`; 0 takes a free one.")
+    rule: str = Field(description="Prefix of the rule whose repositories are served without their prefix.")
+
+
+class StorageSettings(Section):
+    """Where content is kept."""
+
+    path: Path = Field(
+        Path("data"), description="Folder of blobs and database; made if absent. One machine, local disk."
+    )
+    min_free: Size = Field(
+        Size(1 << 30), description="Space that fills leave free; below it blobs are passed through, not kept."
+    )
+
+
+class RegistrySettings(Section):
+    """What kind of registry this is."""
+
+    account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = Field(
+        "000000000000", description="Account number of the registry, as ECR would give it."
+    )
+    region: str = Field("us-east-1", description="Region of the registry, as ECR would name it.")
+    compatibility: Literal["relaxed", "ecr"] = Field(
+        "relaxed", description="`relaxed` is the friendly superset; `ecr` follows ECR to the letter."
+    )
+    hosted: tuple[str, ...] = Field(
+        (), description="With a ROOT rule: patterns of names that never go upstream, such as `team/**`."
+    )
+
+
+class UpstreamSettings(Section):
+    """How upstream registries are reached; the rules refine it."""
+
+    connect_to: dict[str, str] = Field(
+        default_factory=dict,
+        description="Connect to another address for a host, like curl's --connect-to: `host: address:port`.",
+    )
+    ca_file: Path | None = Field(None, description="Further certificate authorities (PEM) to trust.")
+    offline: bool = Field(default=False, description="Make no upstream request at all; serve what is kept.")
+    allow_private: tuple[str, ...] = Field(
+        (), description="Hosts or networks that redirects and realms may lead to although they are private."
+    )
+    connect_timeout: Duration = Field(timedelta(seconds=5), description="Time to connect, TLS included.")
+    header_timeout: Duration = Field(timedelta(seconds=15), description="Time to the headers of an answer.")
+    budget: Duration = Field(
+        timedelta(seconds=20), description="Time for a request with all its retries, redirects and tokens."
+    )
+    stall_timeout: Duration = Field(
+        timedelta(seconds=30), description="A transfer without a byte for this long is resumed."
+    )
+    min_rate: Size = Field(Size(10 << 10), description="Bytes a second; a transfer slower than this is resumed.")
+    min_rate_window: Duration = Field(timedelta(seconds=60), description="Time over which `min_rate` is measured.")
+    negative_ttl: Duration = Field(
+        timedelta(seconds=60), description="How long an upstream's no (not found, denied, rate limit) is remembered."
+    )
+    retry_check_after: Duration = Field(
+        timedelta(seconds=60), description="How long a failed check of a cached tag is not repeated (jittered)."
+    )
+    listing_ttl: Duration = Field(
+        timedelta(minutes=5),
+        description="How long tag lists, referrers and `sha256-*` tags are served without a check.",
+    )
+    max_tag_pages: int = Field(100, ge=1, description="Longest tag list that is followed, in pages.")
+    breaker_failures: int = Field(5, ge=1, description="Failures in a row after which a host is left alone.")
+    breaker_reset: Duration = Field(timedelta(seconds=30), description="How long such a host is left alone.")
+
+    @field_validator("connect_to")
+    @classmethod
+    def _check_connect_to(cls, value: dict[str, str]) -> dict[str, str]:
+        for target in value.values():
+            _, _, port = target.rpartition(":")
+            if not port.isdigit():
+                message = f"{target!r} is not address:port"
+                raise ValueError(message)
+        return value
+
+    @field_validator("allow_private")
+    @classmethod
+    def _check_allow_private(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_allow_private(value)
+
+
+class FillSettings(Section):
+    """How blobs are fetched and shared among clients."""
+
+    segment: Size = Field(Size(256 << 10), description="Bytes written to a client at a time.")
+    batch: Size = Field(Size(1 << 20), description="Bytes hashed and written to disk at a time.")
+    poll: Duration = Field(timedelta(milliseconds=10), description="How often a fill of another process is looked at.")
+    attempts: int = Field(5, ge=1, description="Transfers of one blob that may break off without progress.")
+    failed_ttl: Duration = Field(
+        timedelta(seconds=10), description="How long a digest whose bytes were wrong is not fetched again."
+    )
+    headers_deadline: Duration = Field(
+        timedelta(seconds=20), description="When a queued blob of known size gets its headers."
+    )
+
+
+class LogSettings(Section):
+    """What is logged, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe event that is logged."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: for people on a terminal, JSON lines otherwise."
+    )
+
+
+class SecretSettings(Section):
+    """A secret: by environment variable or file, never written in the configuration."""
+
+    env: str | None = Field(None, description="Environment variable that holds the secret.")
+    file: Path | None = Field(None, description="File that holds the secret; re-read when it is needed.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            message = "a secret is {env: VARIABLE} or {file: PATH}, exactly one of them"
+            raise ValueError(message)
+        return self
+
+    def source(self) -> SecretSource:
+        """Return the value that core works with."""
+        return SecretSource(self.env, self.file)
+
+
+class CredentialsSettings(Section):
+    """Credentials for an upstream: exactly one way of getting them."""
+
+    username: str | None = Field(None, description="User name; with `password`.")
+    password: SecretSettings | None = Field(None, description="Where the password or token is; with `username`.")
+    docker_config: Path | None = Field(None, description="A Docker `config.json` with an entry for the upstream.")
+    helper: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]+$", description="Name of a program `docker-credential-NAME`."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        ways = [self.username is not None or self.password is not None, self.docker_config is not None]
+        ways.append(self.helper is not None)
+        if sum(ways) != 1 or (self.username is None) != (self.password is None):
+            message = "give username with password, or docker_config, or helper: exactly one of them"
+            raise ValueError(message)
+        return self
+
+    def source(self) -> CredentialsSource:
+        """Return the value that core works with."""
+        if self.docker_config is not None:
+            return DockerConfig(self.docker_config)
+        if self.helper is not None:
+            return CredentialHelper(self.helper)
+        if self.username is None or self.password is None:
+            message = "validated settings hold exactly one kind of credentials"
+            raise AssertionError(message)
+        return UserPassword(self.username, self.password.source())
+
+
+class RuleSettings(Section):
+    """A cache rule."""
+
+    prefix: str = Field(description="Repository prefix, whole segments; `ROOT` for names under no other prefix.")
+    upstream: str = Field(description="`host[:port]` (https) or `http://host[:port]` of the upstream registry.")
+    credentials: CredentialsSettings | None = Field(
+        None, description="Credentials for the upstream; anonymous without."
+    )
+    upstream_prefix: str = Field("", description="Put before the upstream repository name.")
+    ns: bool = Field(default=False, description="Of several rules for one host, the one that `?ns=HOST` means.")
+    revalidate_after: Duration | None = Field(
+        None, description="How long a tag is served without asking upstream; 5 minutes, 24 hours with `ecr`."
+    )
+    stale_after: Duration = Field(
+        timedelta(seconds=2), description="How long a client waits for a check before the kept copy is served."
+    )
+    on_upstream_404: OnUpstream404 = Field(
+        OnUpstream404.SERVE, description="What to do with a kept tag that upstream no longer has."
+    )
+    offline: bool = Field(default=False, description="Make no request to this upstream; serve what is kept.")
+    max_connections: int = Field(16, ge=1, description="Connections to the upstream's hosts at a time.")
+    token_realms: tuple[str, ...] = Field((), description="Further hosts that the upstream may name as token server.")
+    allow_private: tuple[str, ...] = Field(
+        (), description="Hosts or networks that redirects and realms of this upstream may lead to although private."
+    )
+    ca_file: Path | None = Field(None, description="Certificate authorities (PEM) for this upstream.")
+    proxy: str | None = Field(None, description="Forward proxy: `http://[user:password@]host:port`.")
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        prefix = value.removesuffix("/")
+        if prefix != ROOT:
+            check_name(prefix)
+        return prefix
+
+    @field_validator("upstream_prefix")
+    @classmethod
+    def _check_upstream_prefix(cls, value: str) -> str:
+        prefix = value.removesuffix("/")
+        if prefix:
+            check_name(prefix)
+        return prefix
+
+    @field_validator("upstream")
+    @classmethod
+    def _check_upstream(cls, value: str) -> str:
+        parse_upstream(value)
+        return value
+
+    @field_validator("allow_private")
+    @classmethod
+    def _check_allow_private(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_allow_private(value)
+
+    def rule(self, revalidate_after: timedelta) -> CacheRule:
+        """Return the rule that core works with; `revalidate_after` is the default of the registry."""
+        return CacheRule(
+            prefix=self.prefix,
+            upstream=parse_upstream(self.upstream),
+            credentials=self.credentials.source() if self.credentials is not None else None,
+            upstream_prefix=self.upstream_prefix,
+            ns=self.ns,
+            revalidate_after=self.revalidate_after if self.revalidate_after is not None else revalidate_after,
+            stale_after=self.stale_after,
+            on_upstream_404=self.on_upstream_404,
+            offline=self.offline,
+            max_connections=self.max_connections,
+            token_realms=self.token_realms,
+            allow_private=self.allow_private,
+            ca_file=self.ca_file,
+            proxy=self.proxy,
+        )
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    server: ServerSettings = ServerSettings()
+    mirrors: tuple[MirrorSettings, ...] = ()
+    storage: StorageSettings = StorageSettings()
+    registry: RegistrySettings = RegistrySettings()
+    upstreams: UpstreamSettings = UpstreamSettings()
+    fills: FillSettings = FillSettings()
+    log: LogSettings = LogSettings()
+    auth: Literal["none"] | None = Field(
+        None, description="`none` opens the registry on other addresses than loopback, to everyone who reaches it."
+    )
+    rules: tuple[RuleSettings, ...] = ()
+
+    def cache_rules(self) -> tuple[CacheRule, ...]:
+        """Return the rules with the registry's defaults filled in."""
+        default = timedelta(hours=24) if self.registry.compatibility == "ecr" else timedelta(minutes=5)
+        return tuple(rule.rule(default) for rule in self.rules)
+
+
+def check_name(value: str) -> None:
+    """Raise ValueError unless `value` is one or more segments of a repository name."""
+    try:
+        parse_repository(value)
+    except ProxyError as error:
+        raise ValueError(error.message) from error
+
+
+def check_allow_private(entries: Iterable[str]) -> tuple[str, ...]:
+    """Return host names and networks in lower case, or raise ValueError for one that is neither."""
+    checked = []
+    for entry in entries:
+        text = entry.lower().rstrip(".")
+        if _HOST.fullmatch(text) is None:
+            try:
+                ip_network(text)
+            except ValueError:
+                message = f"{entry!r} is neither a host name nor a network such as 10.0.0.0/8"
+                raise ValueError(message) from None
+        checked.append(text)
+    return tuple(checked)
+
+
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+def parse_upstream(text: str) -> UpstreamAddress:
+    """Return the origin that ``[https://|http://]host[:port]`` names, or raise ValueError."""
+    message = f"{text!r} is not host[:port], https://host[:port] or http://host[:port]"
+    url = text if "://" in text else f"https://{text}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(message) from None
+    host = (parts.hostname or "").rstrip(".")
+    extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+    if parts.scheme not in {"http", "https"} or extra or _HOST.fullmatch(host) is None or port == 0:
+        raise ValueError(message)
+    return UpstreamAddress(parts.scheme, host, port or {"https": 443, "http": 80}[parts.scheme])

@@ -1,0 +1,291 @@
+"""The ports of the product: what core asks of a clock, of upstream registries and of storage.
+
+Every implementation passes the contract suite of its port in ``tests/contract``.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.model.descriptor import Descriptor
+from proxy.model.digest import Digest
+from proxy.model.reference import RepositoryName, Tag
+from proxy.model.rule import Provenance, Remote
+
+
+class Clock(Protocol):
+    """The time, so that tests can set it."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch, for what is stored."""
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start that never go back, for intervals in this process."""
+
+
+# --- upstream -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """What an upstream's HEAD of a manifest told; `digest` is None where it named none (then GET and hash)."""
+
+    digest: Digest | None
+    media_type: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedManifest:
+    """A manifest as an upstream sent it: bytes verbatim, type without parameters, digest computed from the bytes."""
+
+    raw: bytes
+    media_type: str
+    digest: Digest
+
+
+class BlobBody(Protocol):
+    """An upstream's answer to a GET of a blob.
+
+    The bytes are those from `start` to the end of the blob. `total` is the size of the whole blob. `validator` is
+    the entity tag to present when the transfer is resumed ("" for none).
+    """
+
+    start: int
+    total: int
+    validator: str
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes in order; raise `UpstreamError` where the transfer breaks off, stalls or runs too long."""
+
+
+class Upstream(Protocol):
+    """Upstream registries. Every method raises `UpstreamError`, and nothing else, when the upstream fails.
+
+    Implementations keep tokens, limits and breakers; they never store content. Digests are hints of the upstream
+    until the caller has hashed the bytes, except `FetchedManifest.digest`.
+    """
+
+    async def head_manifest(self, remote: Remote, reference: Tag | Digest, *, retry: bool) -> ManifestHead:
+        """Ask what `reference` is, with one HEAD; `retry` permits repeats inside the time budget."""
+
+    async def get_manifest(self, remote: Remote, reference: Tag | Digest, *, retry: bool) -> FetchedManifest:
+        """Fetch a manifest. By digest, other bytes are refused (GARBAGE); schema1 conversions always are."""
+
+    async def head_blob(self, remote: Remote, digest: Digest) -> int:
+        """Return the size of a blob that the upstream repository shows to hold; NOT_FOUND where it does not."""
+
+    def open_blob(
+        self, remote: Remote, digest: Digest, start: int = 0, validator: str = ""
+    ) -> AbstractAsyncContextManager[BlobBody]:
+        """Open a blob from byte `start` on.
+
+        With `start` > 0 the request carries Range (and If-Range with `validator`); an upstream that ignores it, or
+        changes entity or length, yields a body whose `start`, `total` or `validator` differ: the caller decides.
+        Leaving the context closes the transfer.
+        """
+
+    async def list_tags(self, remote: Remote) -> Sequence[str]:
+        """Return all tags of the repository, following pages, in byte order; more pages than allowed is GARBAGE."""
+
+    async def list_referrers(self, remote: Remote, subject: Digest) -> Sequence[Descriptor]:
+        """Return all referrers of `subject` by the referrers API; UNSUPPORTED where the upstream has none."""
+
+
+# --- blobs --------------------------------------------------------------------------------------------------------
+
+
+class BlobReader(Protocol):
+    """An open, complete, verified blob. Stays readable when the blob is deleted. `close` once, when done."""
+
+    size: int
+
+    async def read(self, position: int, size: int) -> bytes:
+        """Return up to `size` bytes from `position`; empty only at or past the end."""
+
+    def close(self) -> None:
+        """Release the blob; idempotent."""
+
+
+class BlobWriter(Protocol):
+    """Bytes on their way into the store; nothing is readable before `commit`."""
+
+    async def write(self, data: bytes) -> None:
+        """Append `data`."""
+
+    async def commit(self) -> None:
+        """Verify the digest, make the blob durable and readable; else keep nothing and raise `DigestMismatchError`."""
+
+
+class DigestMismatchError(Exception):
+    """The bytes written are not the content that the digest names."""
+
+
+class StorageFullError(Exception):
+    """The store has no room, or cannot be written."""
+
+
+class BlobStore(Protocol):
+    """Content-addressed bytes. A digest is absent, or complete and verified; never partial.
+
+    Writes raise `StorageFullError` where the device is full or read-only.
+    """
+
+    async def stat(self, digest: Digest) -> int | None:
+        """Return the size of a stored blob, or None."""
+
+    async def open(self, digest: Digest) -> BlobReader | None:
+        """Open a stored blob, or return None. The caller closes the reader."""
+
+    def writer(self, expected: Digest) -> AbstractAsyncContextManager[BlobWriter]:
+        """Begin a blob; leaving without `commit` leaves no trace. Committing a stored digest is a success."""
+
+    async def delete(self, digest: Digest) -> bool:
+        """Remove a blob; tell whether it was there. Open readers go on."""
+
+    def scan(self) -> AsyncIterator[tuple[Digest, int]]:
+        """Yield (digest, size) of every stored blob, in no particular order."""
+
+    async def free(self) -> int:
+        """Return the bytes that can still be written."""
+
+
+# --- metadata -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TagRecord:
+    """What a tag pointed to when it was last fetched. Times are seconds since the epoch.
+
+    `source` is the `Provenance.source` it came from ("" for pushed). `outcome` is "ok" or the `UpstreamFailure` of
+    the last check; `checked_at` the time of the last successful check, `failed_at` of the last failed one (0: none
+    since). `missing_since` is when the upstream first said 404 for certain (0: it did not).
+    """
+
+    tag: Tag
+    digest: Digest
+    media_type: str
+    source: str
+    fetched_at: float
+    checked_at: float
+    outcome: str = "ok"
+    failed_at: float = 0.0
+    missing_since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRecord:
+    """A stored manifest as one repository holds it; its bytes are in the blob store under `digest`."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    artifact_type: str | None = None
+    subject: Digest | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list as an upstream gave it (tags, referrers): an opaque document and when it was fetched and last checked."""
+
+    document: bytes
+    checked_at: float
+    failed_at: float = 0.0
+
+
+class Catalog(Protocol):
+    """Repositories and their tags. Each method is one transaction; what it wrote survives power loss when it returns.
+
+    Names are ordered by bytes.
+    """
+
+    async def repositories(self, after: str, limit: int) -> list[RepositoryName]:
+        """Return up to `limit` repository names greater than `after`."""
+
+    async def has_repository(self, repository: RepositoryName) -> bool:
+        """Tell whether the repository is known."""
+
+    async def tag(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
+        """Return the tag, or None."""
+
+    async def tags(self, repository: RepositoryName, source: str | None, after: str, limit: int) -> list[Tag]:
+        """Return up to `limit` tags greater than `after` that came from `source` (None: from anywhere)."""
+
+    async def update_tag(self, repository: RepositoryName, record: TagRecord) -> None:
+        """Replace the check times and outcome of a tag that still has `record.digest`; otherwise change nothing."""
+
+    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> bool:
+        """Remove a tag; tell whether it was there."""
+
+    async def delete_repository(self, repository: RepositoryName) -> bool:
+        """Remove a repository with its tags, manifests, proofs and listings; tell whether it was there."""
+
+
+class Manifests(Protocol):
+    """Which manifests a repository holds, and what they point to. Each method is one durable transaction.
+
+    Where a `Provenance` is asked for, only content that came from its source into this repository, or from its
+    source through the same account into any repository, answers; None asks for whatever the repository holds.
+    """
+
+    async def remember(
+        self,
+        repository: RepositoryName,
+        manifest: ManifestRecord,
+        children: Sequence[Descriptor],
+        *,
+        provenance: Provenance | None,
+        tag: TagRecord | None,
+    ) -> None:
+        """Keep the repository, the manifest, its children and the tag together, or nothing."""
+
+    async def manifest(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> ManifestRecord | None:
+        """Return a manifest that the repository holds, or None."""
+
+    async def descriptor(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> Descriptor | None:
+        """Return the descriptor by which a manifest of this repository (from that source) names `digest`, or None."""
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
+        """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
+
+    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""
+
+
+class Proofs(Protocol):
+    """Which blobs a repository may serve (design "proof before bytes"). Each method is one durable transaction."""
+
+    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+        """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted."""
+
+    async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
+        """Tell whether the blob was uploaded here, or shown by this source here or through the same account anywhere.
+
+        None (a hosted repository) asks for any proof of this repository.
+        """
+
+    async def disprove(self, repository: RepositoryName, digest: Digest) -> None:
+        """Remove the repository's proofs of the blob."""
+
+
+class Listings(Protocol):
+    """Lists as upstreams gave them. Each method is one durable transaction."""
+
+    async def listing(self, repository: RepositoryName, key: str, source: str) -> Listing | None:
+        """Return the list kept under `key` that came from `source`, or None."""
+
+    async def keep_listing(self, repository: RepositoryName, key: str, source: str, listing: Listing) -> None:
+        """Keep a list, replacing any under `key`."""
+
+
+class MetadataStore(Catalog, Manifests, Proofs, Listings, Protocol):
+    """All metadata ports, as one store implements them."""
+
+    async def close(self) -> None:
+        """Release the store; no other call may follow."""

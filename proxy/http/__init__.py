@@ -1,0 +1,1 @@
+"""The surfaces: they translate between HTTP and core, and decide nothing."""

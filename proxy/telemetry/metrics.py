@@ -1,0 +1,78 @@
+"""Every metric of the product, declared once. Labels are bounded: never a repository, a tag or a client."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """The metrics of one server process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "pullthrough_requests",
+            "Requests answered, by route, method, status and cache outcome.",
+            ["route", "method", "status", "cache"],
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "pullthrough_request_seconds",
+            "Time to the first byte of an answer.",
+            ["route"],
+            buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 25),
+            registry=self.registry,
+        )
+        self.upstream_requests = Counter(
+            "pullthrough_upstream_requests",
+            "Requests made upstream, by rule, kind (manifest, blob, tags, referrers, token) and status.",
+            ["rule", "kind", "status"],
+            registry=self.registry,
+        )
+        self.bytes = Counter(
+            "pullthrough_bytes",
+            "Bytes of content: received from upstream, sent to clients, stored, passed through without being kept.",
+            ["flow"],
+            registry=self.registry,
+        )
+        self.fills_active = Gauge(
+            "pullthrough_fills_active", "Blobs being fetched or followed by this process now.", registry=self.registry
+        )
+        self.fills_joined = Counter(
+            "pullthrough_fills_joined", "Requests that shared a running fill.", registry=self.registry
+        )
+        self.stale_served = Counter(
+            "pullthrough_stale_served",
+            "Answers from an old copy because the upstream failed, by rule and failure.",
+            ["rule", "reason"],
+            registry=self.registry,
+        )
+        self.ratelimit_remaining = Gauge(
+            "pullthrough_ratelimit_remaining",
+            "Pulls that the upstream still grants in its window, as it last told.",
+            ["rule"],
+            registry=self.registry,
+        )
+        self.ratelimit_limit = Gauge(
+            "pullthrough_ratelimit_limit",
+            "Pulls that the upstream grants in a window, as it last told.",
+            ["rule"],
+            registry=self.registry,
+        )
+        self.verify_failures = Counter(
+            "pullthrough_verify_failures",
+            "Content whose bytes did not have the digest asked for, by rule.",
+            ["rule"],
+            registry=self.registry,
+        )
+        self.breaker_open = Gauge(
+            "pullthrough_breaker_open", "1 while an upstream host is left alone.", ["host"], registry=self.registry
+        )
+        self.reload_ok = Gauge(
+            "pullthrough_config_last_reload_ok",
+            "1 if the last reload of the configuration succeeded.",
+            registry=self.registry,
+        )
+        self.reload_ok.set(1)
+
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

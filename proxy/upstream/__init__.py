@@ -1,0 +1,1 @@
+"""Upstream registries: challenges, tokens, redirects, limits."""

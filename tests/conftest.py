@@ -1,0 +1,20 @@
+"""What all tests share: blocking calls on the loop are errors, sockets stay on loopback."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from tests.support.clock import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Raise BlockingError where the product blocks the loop."""
+    with blockbuster_ctx("proxy") as blocking:
+        yield blocking
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
