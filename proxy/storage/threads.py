@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Run blocking calls beside the loop. `close` waits for calls that run."""
+    """Run blocking calls beside the loop. After `close`, calls that run go on to their end."""
 
     def __init__(self, name: str, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
@@ -20,5 +20,5 @@ class Threads:
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
 
     def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown()
+        """Take no more calls; the threads end with their last one. Never waits, so that the loop may call it."""
+        self._pool.shutdown(wait=False)
