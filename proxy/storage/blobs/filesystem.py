@@ -1,0 +1,273 @@
+"""Blobs as files, one per digest, under their final name only once they are complete and verified."""
+
+import asyncio
+import errno
+import os
+import stat as file_modes
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from proxy.core.ports import BlobReader, BlobWriter
+from proxy.model.digest import Digest
+from proxy.model.errors import ProxyError
+from proxy.storage.blobs.folders import DurableFolders, sync_folder
+from proxy.storage.blobs.upload import Upload, create_upload, sweep_uploads
+from proxy.storage.errors import StoreUnusableError, unusable, writing
+from proxy.storage.layout import Layout
+from proxy.storage.threads import Threads
+
+SEGMENT: Final = 256 * 1024
+"""The most that one read returns: larger segments cost memory for every reader and gain nothing."""
+
+_NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)  # Linux only
+
+_log = structlog.get_logger(__name__)
+
+
+class FilesystemBlobStore:
+    """The `BlobStore` port on one local file system. Call `prepare` once before anything else.
+
+    Several processes may share the folder. `threads` stays the caller's, who closes it after the last use.
+    """
+
+    def __init__(self, layout: Layout, threads: Threads) -> None:
+        """Touch nothing yet."""
+        self._layout = layout
+        self._threads = threads
+        self._folders = DurableFolders(layout.root)
+        self._cached_reads = _CachedReads()
+
+    async def prepare(self) -> None:
+        """Make the folders, try them out, and remove what writers that have died left behind.
+
+        Raises `StoreUnusableError` where the folder cannot be written or is not one file system.
+        """
+        removed = await self._threads.run(self._prepare)
+        if removed:
+            _log.info("uploads.swept", path=str(self._layout.uploads), files=removed)
+
+    async def stat(self, digest: Digest) -> int | None:
+        """Return the size of a stored blob, or None."""
+        return await self._threads.run(_size, self._layout.blob(digest))
+
+    async def open(self, digest: Digest) -> BlobReader | None:
+        """Open a stored blob, or return None. The caller closes the reader."""
+        return await self._threads.run(self._open, self._layout.blob(digest))
+
+    @asynccontextmanager
+    async def writer(self, expected: Digest) -> AsyncIterator[BlobWriter]:
+        """Begin a blob; leaving without `commit` leaves no trace, also when the leaving task was cancelled."""
+        upload = Upload(self._layout, self._folders, expected)
+        try:
+            yield _FileWriter(upload, self._threads)
+        finally:
+            # Shielded: were it cancelled while it waits for a thread, the file would stay until the next start.
+            await asyncio.shield(self._threads.run(upload.discard))
+
+    async def delete(self, digest: Digest) -> bool:
+        """Remove a blob, durably; tell whether it was there. Open readers go on."""
+        return await self._threads.run(self._delete, self._layout.blob(digest))
+
+    async def scan(self) -> AsyncIterator[tuple[Digest, int]]:
+        """Yield (digest, size) of every stored blob; files with other names are not ours and are passed over.
+
+        One shard folder is read at a time: memory stays small however large the store is. Blobs that come or go
+        meanwhile may be seen or not.
+        """
+        for algorithm in await self._threads.run(_folders_in, self._layout.blobs):
+            for shard in await self._threads.run(_folders_in, algorithm):
+                for found in await self._threads.run(_blobs_in, shard):
+                    yield found
+
+    async def free(self) -> int:
+        """Return the bytes that this user can still write to the file system."""
+        return await self._threads.run(_free, self._layout.root)
+
+    def _prepare(self) -> int:
+        layout = self._layout
+        try:
+            for folder in (layout.root, layout.blobs, layout.uploads):
+                self._folders.make(folder)
+            _try_out(layout)
+            self._cached_reads.in_memory = _is_in_memory(layout.blobs)
+            return sweep_uploads(layout)
+        except OSError as error:
+            raise unusable(layout.root, error) from error
+
+    def _open(self, path: Path) -> BlobReader | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        return _FileReader(descriptor, path, self._threads, self._cached_reads)
+
+    def _delete(self, path: Path) -> bool:
+        with writing(path.parent):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return False
+            sync_folder(path.parent)
+        return True
+
+
+class _CachedReads:
+    """Read on the loop what needs no device: bytes in the page cache, or a file system that lives in memory.
+
+    ``preadv`` with RWF_NOWAIT answers from the page cache or says EAGAIN. File systems without it say EOPNOTSUPP.
+    Of those, tmpfs and ramfs have no device below: their pages *are* the page cache, so a plain ``pread`` there is
+    a copy and cannot wait. On any other (NFS, FUSE, some overlays) every read goes to a thread.
+    """
+
+    def __init__(self) -> None:
+        self.in_memory = False
+        self._nowait = bool(_NOWAIT)
+        # Shared by all readers: it is used between two awaits, on the loop's own thread only.
+        self._buffer = memoryview(bytearray(SEGMENT))
+
+    def read(self, descriptor: int, position: int, size: int) -> bytes | None:
+        """Return up to `size` (≤ SEGMENT) bytes that are at hand, or None."""
+        if self._nowait:
+            try:
+                count = os.preadv(descriptor, [self._buffer[:size]], position, _NOWAIT)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
+                self._nowait = False
+            else:
+                return bytes(self._buffer[:count])
+        return os.pread(descriptor, size, position) if self.in_memory else None
+
+
+class _FileReader:
+    """The `BlobReader` port over one descriptor of its own."""
+
+    def __init__(self, descriptor: int, path: Path, threads: Threads, cached: _CachedReads) -> None:
+        self.size = os.fstat(descriptor).st_size
+        self._descriptor = descriptor
+        self._path = path
+        self._threads = threads
+        self._cached = cached
+        # A caller that is cancelled while a thread opens the blob never gets the reader, and cannot close it:
+        # then this does, when the reader is collected.
+        self._close = weakref.finalize(self, os.close, descriptor)
+
+    async def read(self, position: int, size: int) -> bytes:
+        """Return up to `size` bytes, and no more than SEGMENT, from `position`; empty only at or past the end."""
+        if not self._close.alive:
+            raise ValueError("this reader is closed")
+        size = min(size, self.size - position, SEGMENT)
+        if size <= 0:
+            return b""
+        data = self._cached.read(self._descriptor, position, size)
+        if not data:
+            # Were the reader closed while a cancelled call of this kind is still queued, its descriptor might
+            # already be another file's: harmless, since nobody receives what a cancelled call reads.
+            data = await self._threads.run(os.pread, self._descriptor, size, position)
+        if not data:
+            raise OSError(errno.EIO, "the blob is shorter than it was when it was opened", str(self._path))
+        return data
+
+    def close(self) -> None:
+        """Release the descriptor; idempotent."""
+        self._close()
+
+
+class _FileWriter:
+    """The `BlobWriter` port over an upload: one hop to a thread a call."""
+
+    def __init__(self, upload: Upload, threads: Threads) -> None:
+        self._upload = upload
+        self._threads = threads
+
+    async def write(self, data: bytes) -> None:
+        """Append `data`."""
+        await self._threads.run(self._upload.append, data)
+
+    async def commit(self) -> None:
+        """Verify the digest and make the blob durable and readable."""
+        await self._threads.run(self._upload.commit)
+
+
+def _try_out(layout: Layout) -> None:
+    """Do once what every commit does: make a file, lock it, and move it to the blobs."""
+    descriptor, path = create_upload(layout)
+    try:
+        path = path.replace(layout.blobs / path.name)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise StoreUnusableError(
+            f"The folders {layout.uploads} and {layout.blobs} are on different file systems: "
+            f"mount one file system at {layout.root} instead, blobs are moved between them."
+        ) from error
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _is_in_memory(path: Path) -> bool:
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False  # not Linux, or /proc is hidden: reads go to threads
+    # proc(5): "36 35 98:0 /root /mount options [tags ...] - type source options"
+    for line in mounts.splitlines():
+        mount, _, filesystem = line.partition(" - ")
+        if mount.split(" ")[2] == number:
+            return filesystem.split(" ")[0] in {"tmpfs", "ramfs"}
+    return False
+
+
+def _free(root: Path) -> int:
+    usage = os.statvfs(root)
+    return usage.f_bavail * usage.f_frsize
+
+
+def _size(path: Path) -> int | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_size if file_modes.S_ISREG(found.st_mode) else None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def _blobs_in(shard: Path) -> list[tuple[Digest, int]]:
+    found: list[tuple[Digest, int]] = []
+    algorithm = shard.parent.name
+    try:
+        with os.scandir(shard) as entries:
+            for entry in entries:
+                size = _size(Path(entry.path))
+                digest = _parse(algorithm, shard.name, entry.name)
+                if digest is not None and size is not None:
+                    found.append((digest, size))
+    except FileNotFoundError:
+        return found
+    return found
+
+
+def _parse(algorithm: str, shard: str, name: str) -> Digest | None:
+    if not name.startswith(shard):
+        return None
+    try:
+        return Digest.parse(f"{algorithm}:{name}")
+    except ProxyError:
+        return None

@@ -1,0 +1,148 @@
+"""The `Manifests` port in SQL."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Row, delete, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection
+
+from proxy.core.ports import ManifestRecord, TagRecord
+from proxy.model.descriptor import Descriptor
+from proxy.model.digest import Digest
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import Provenance
+from proxy.storage.metadata.catalog import keep_tag
+from proxy.storage.metadata.provenances import (
+    Lookup,
+    OnDatabase,
+    id_of,
+    keep_provenance,
+    keep_repository,
+    replacing,
+)
+from proxy.storage.metadata.schema import descriptors, manifests, provenances, tags
+
+_MANIFESTS = Lookup(manifests)
+_REFERRERS = Lookup(manifests, "subject")
+_DESCRIPTORS = Lookup(descriptors)
+
+
+class SqlManifests(OnDatabase):
+    """Which manifests a repository holds, and what they point to."""
+
+    async def remember(
+        self,
+        repository: RepositoryName,
+        manifest: ManifestRecord,
+        children: Sequence[Descriptor],
+        *,
+        provenance: Provenance | None,
+        tag: TagRecord | None,
+    ) -> None:
+        """Keep the repository, the manifest, its children and the tag together, or nothing."""
+
+        def work(connection: Connection) -> None:
+            repository_id = keep_repository(connection, repository)
+            provenance_id = keep_provenance(connection, repository_id, provenance)
+            _keep_manifest(connection, provenance_id, manifest)
+            _keep_children(connection, provenance_id, manifest.digest, children)
+            if tag is not None:
+                keep_tag(connection, repository_id, tag)
+
+        await self._database.write("manifests.remember", work)
+
+    async def manifest(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> ManifestRecord | None:
+        """Return a manifest that the repository holds, or None."""
+        row = await self._database.read(
+            "manifests.manifest", lambda c: _MANIFESTS.first(c, repository, digest, provenance)
+        )
+        return None if row is None else _manifest_record(row)
+
+    async def descriptor(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> Descriptor | None:
+        """Return the descriptor by which a manifest of this repository (from that source) names `digest`, or None."""
+        row = await self._database.read(
+            "manifests.descriptor", lambda c: _DESCRIPTORS.first(c, repository, digest, provenance)
+        )
+        return None if row is None else _descriptor(row)
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
+        """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
+        rows = await self._database.read("manifests.referrers", lambda c: _REFERRERS.all_here(c, repository, subject))
+        # A manifest that came from two sources is one referrer.
+        found = {row.digest: _manifest_record(row) for row in rows}
+        return [found[digest] for digest in sorted(found)]
+
+    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""
+        here = select(provenances.c.id).where(provenances.c.repository_id == id_of(repository))
+        gone = delete(manifests).where(manifests.c.provenance_id.in_(here), manifests.c.digest == str(digest))
+        untagged = delete(tags).where(tags.c.repository_id == id_of(repository), tags.c.digest == str(digest))
+
+        def work(connection: Connection) -> bool:
+            connection.execute(untagged)
+            return connection.execute(gone).rowcount > 0
+
+        return await self._database.write("manifests.delete_manifest", work)
+
+
+def _keep_manifest(connection: Connection, provenance_id: int, manifest: ManifestRecord) -> None:
+    statement = insert(manifests).values(
+        provenance_id=provenance_id,
+        digest=str(manifest.digest),
+        media_type=manifest.media_type,
+        size=manifest.size,
+        artifact_type=manifest.artifact_type,
+        subject=None if manifest.subject is None else str(manifest.subject),
+        annotations=dict(manifest.annotations),
+    )
+    connection.execute(replacing(statement))
+
+
+def _keep_children(
+    connection: Connection, provenance_id: int, manifest: Digest, children: Sequence[Descriptor]
+) -> None:
+    connection.execute(
+        delete(descriptors).where(descriptors.c.provenance_id == provenance_id, descriptors.c.manifest == str(manifest))
+    )
+    rows = [
+        {
+            "provenance_id": provenance_id,
+            "digest": str(child.digest),
+            "manifest": str(manifest),
+            "media_type": child.media_type,
+            "size": child.size,
+            "artifact_type": child.artifact_type,
+            "annotations": dict(child.annotations),
+            "urls": list(child.urls),
+        }
+        for child in children
+    ]
+    if rows:
+        # A manifest may name the same content twice (two empty layers): the first descriptor stands for both.
+        connection.execute(insert(descriptors).on_conflict_do_nothing(), rows)
+
+
+def _manifest_record(row: Row[tuple[object, ...]]) -> ManifestRecord:
+    return ManifestRecord(
+        digest=Digest.parse(row.digest),
+        media_type=row.media_type,
+        size=row.size,
+        artifact_type=row.artifact_type,
+        subject=None if row.subject is None else Digest.parse(row.subject),
+        annotations=tuple(row.annotations.items()),
+    )
+
+
+def _descriptor(row: Row[tuple[object, ...]]) -> Descriptor:
+    return Descriptor(
+        media_type=row.media_type,
+        digest=Digest.parse(row.digest),
+        size=row.size,
+        artifact_type=row.artifact_type,
+        annotations=row.annotations,
+        urls=tuple(row.urls),
+    )

@@ -1,0 +1,172 @@
+"""Metadata in memory: the twin of the SQL store, for tests. Every method runs without a pause, so it is atomic."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from proxy.core.ports import Listing, ManifestRecord, TagRecord
+from proxy.model.descriptor import Descriptor
+from proxy.model.digest import Digest
+from proxy.model.reference import RepositoryName, Tag
+from proxy.model.rule import Provenance
+
+_UPLOADED = Provenance("", "")
+
+
+@dataclass
+class _Held:
+    """What one repository got from one provenance."""
+
+    manifests: dict[Digest, ManifestRecord] = field(default_factory=dict)
+    children: dict[Digest, tuple[Descriptor, ...]] = field(default_factory=dict)
+    proofs: set[Digest] = field(default_factory=set)
+
+
+@dataclass
+class _Repository:
+    tags: dict[Tag, TagRecord] = field(default_factory=dict)
+    held: dict[Provenance, _Held] = field(default_factory=dict)
+
+
+class MemoryMetadataStore:
+    """The `MetadataStore` port over dictionaries."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._repositories: dict[RepositoryName, _Repository] = {}
+        self._listings: dict[tuple[RepositoryName, str], tuple[str, Listing]] = {}
+
+    async def repositories(self, after: str, limit: int) -> list[RepositoryName]:
+        """Return up to `limit` repository names greater than `after`."""
+        return sorted(name for name in self._repositories if name > after)[:limit]
+
+    async def has_repository(self, repository: RepositoryName) -> bool:
+        """Tell whether the repository is known."""
+        return repository in self._repositories
+
+    async def tag(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
+        """Return the tag, or None."""
+        return self._tags(repository).get(tag)
+
+    async def tags(self, repository: RepositoryName, source: str | None, after: str, limit: int) -> list[Tag]:
+        """Return up to `limit` tags greater than `after` that came from `source` (None: from anywhere)."""
+        records = self._tags(repository).values()
+        return sorted(r.tag for r in records if r.tag > after and source in {None, r.source})[:limit]
+
+    async def update_tag(self, repository: RepositoryName, record: TagRecord) -> None:
+        """Replace the check times and outcome of a tag that still has `record.digest`; otherwise change nothing."""
+        known = self._tags(repository).get(record.tag)
+        if known is not None and known.digest == record.digest:
+            self._tags(repository)[record.tag] = replace(
+                known,
+                checked_at=record.checked_at,
+                outcome=record.outcome,
+                failed_at=record.failed_at,
+                missing_since=record.missing_since,
+            )
+
+    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> bool:
+        """Remove a tag; tell whether it was there."""
+        return self._tags(repository).pop(tag, None) is not None
+
+    async def delete_repository(self, repository: RepositoryName) -> bool:
+        """Remove a repository with all that hangs on it; tell whether it was there."""
+        for key in [key for key in self._listings if key[0] == repository]:
+            del self._listings[key]
+        return self._repositories.pop(repository, None) is not None
+
+    async def remember(
+        self,
+        repository: RepositoryName,
+        manifest: ManifestRecord,
+        children: Sequence[Descriptor],
+        *,
+        provenance: Provenance | None,
+        tag: TagRecord | None,
+    ) -> None:
+        """Keep the repository, the manifest, its children and the tag together."""
+        held = self._hold(repository, provenance)
+        held.manifests[manifest.digest] = manifest
+        held.children[manifest.digest] = tuple(children)
+        if tag is not None:
+            self._tags(repository)[tag.tag] = tag
+
+    async def manifest(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> ManifestRecord | None:
+        """Return a manifest that the repository holds, or None."""
+        found = (held.manifests.get(digest) for held in self._visible(repository, provenance))
+        return next((manifest for manifest in found if manifest is not None), None)
+
+    async def descriptor(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> Descriptor | None:
+        """Return the descriptor by which a manifest of this repository (from that source) names `digest`, or None."""
+        for held in self._visible(repository, provenance):
+            for children in held.children.values():
+                for child in children:
+                    if child.digest == digest:
+                        return child
+        return None
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
+        """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
+        found = {
+            manifest.digest: manifest
+            for held in self._visible(repository, None)
+            for manifest in held.manifests.values()
+            if manifest.subject == subject
+        }
+        return sorted(found.values(), key=lambda manifest: str(manifest.digest))
+
+    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""
+        tags = self._tags(repository)
+        for tag in [record.tag for record in tags.values() if record.digest == digest]:
+            del tags[tag]
+        known = False
+        for held in self._visible(repository, None):
+            known |= held.manifests.pop(digest, None) is not None
+            held.children.pop(digest, None)
+        return known
+
+    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+        """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted."""
+        self._hold(repository, provenance).proofs.add(digest)
+
+    async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
+        """Tell whether the blob was uploaded here, or shown by this source here or through the same account."""
+        return any(digest in held.proofs for held in self._visible(repository, provenance))
+
+    async def disprove(self, repository: RepositoryName, digest: Digest) -> None:
+        """Remove the repository's proofs of the blob."""
+        for held in self._visible(repository, None):
+            held.proofs.discard(digest)
+
+    async def listing(self, repository: RepositoryName, key: str, source: str) -> Listing | None:
+        """Return the list kept under `key` that came from `source`, or None."""
+        known = self._listings.get((repository, key))
+        return known[1] if known is not None and known[0] == source else None
+
+    async def keep_listing(self, repository: RepositoryName, key: str, source: str, listing: Listing) -> None:
+        """Keep a list, replacing any under `key`."""
+        self._listings[repository, key] = (source, listing)
+
+    async def close(self) -> None:
+        """Release nothing."""
+
+    def _tags(self, repository: RepositoryName) -> dict[Tag, TagRecord]:
+        known = self._repositories.get(repository)
+        return known.tags if known is not None else {}
+
+    def _hold(self, repository: RepositoryName, provenance: Provenance | None) -> _Held:
+        held = self._repositories.setdefault(repository, _Repository()).held
+        return held.setdefault(provenance or _UPLOADED, _Held())
+
+    def _visible(self, repository: RepositoryName, provenance: Provenance | None) -> Iterator[_Held]:
+        for name, known in self._repositories.items():
+            for origin, held in known.held.items():
+                here = name == repository and (
+                    provenance is None or origin == _UPLOADED or origin.source == provenance.source
+                )
+                if here or origin == provenance:
+                    yield held

@@ -1,0 +1,39 @@
+"""The `Proofs` port in SQL."""
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection
+
+from proxy.model.digest import Digest
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import Provenance
+from proxy.storage.metadata.provenances import Lookup, OnDatabase, id_of, keep_provenance, keep_repository
+from proxy.storage.metadata.schema import proofs, provenances
+
+_PROOFS = Lookup(proofs)
+
+
+class SqlProofs(OnDatabase):
+    """Which blobs a repository may serve."""
+
+    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+        """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted."""
+
+        def work(connection: Connection) -> None:
+            provenance_id = keep_provenance(connection, keep_repository(connection, repository), provenance)
+            row = {"provenance_id": provenance_id, "digest": str(digest)}
+            connection.execute(insert(proofs).values(row).on_conflict_do_nothing())
+
+        await self._database.write("proofs.prove", work)
+
+    async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
+        """Tell whether the blob was uploaded here, or shown by this source here or through the same account."""
+        return await self._database.read(
+            "proofs.proven", lambda c: _PROOFS.first(c, repository, digest, provenance) is not None
+        )
+
+    async def disprove(self, repository: RepositoryName, digest: Digest) -> None:
+        """Remove the repository's proofs of the blob."""
+        here = select(provenances.c.id).where(provenances.c.repository_id == id_of(repository))
+        statement = delete(proofs).where(proofs.c.provenance_id.in_(here), proofs.c.digest == str(digest))
+        await self._database.write("proofs.disprove", lambda c: c.execute(statement))

@@ -1,0 +1,133 @@
+"""The tables of the metadata, as the newest migration leaves them.
+
+A *provenance* row says: this repository got content from this source through this account. Manifests, descriptors
+and proofs hang on it, so content that came to one repository from two sources stays provable by both, and "what may
+this request see" is a handful of provenance rows found by index, whatever the number of manifests and blobs.
+
+Digests are text as on the wire. Text is compared by bytes (SQLite's BINARY collation). Times are seconds since the
+epoch.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+REVISION: Final = "0001"
+"""The newest migration: what a database must have gone through to have these tables."""
+
+UPLOADED: Final = ""
+"""The `source` (and `account`) of content that a client uploaded or mounted: no upstream's name is empty."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("name"),
+)
+
+provenances = Table(
+    "provenances",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    UniqueConstraint("repository_id", "source", "account"),
+    Index(None, "source", "account"),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("fetched_at", Float, nullable=False),
+    Column("checked_at", Float, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("failed_at", Float, nullable=False),
+    Column("missing_since", Float, nullable=False),
+    Index(None, "repository_id", "source", "name"),  # the list of one source's tags
+    Index(None, "repository_id", "digest"),  # the tags that go with a manifest
+    sqlite_with_rowid=False,
+)
+
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("provenance_id", ForeignKey("provenances.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("artifact_type", Text),
+    Column("subject", Text),
+    Column("annotations", JSON, nullable=False),
+    # The referrers of a subject; most manifests have none, and are not in this index. The table has row ids because
+    # SQLite would else think its primary key the shorter way, and visit all manifests of a provenance.
+    Index(None, "provenance_id", "subject", "digest", sqlite_where=text("subject IS NOT NULL")),
+)
+
+descriptors = Table(
+    "descriptors",
+    metadata,
+    Column("provenance_id", Integer, primary_key=True),
+    Column("digest", Text, primary_key=True),  # of what is described: descriptors are looked up from below
+    Column("manifest", Text, primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("artifact_type", Text),
+    Column("annotations", JSON, nullable=False),
+    Column("urls", JSON, nullable=False),
+    ForeignKeyConstraint(
+        ["provenance_id", "manifest"], ["manifests.provenance_id", "manifests.digest"], ondelete="CASCADE"
+    ),
+    Index(None, "provenance_id", "manifest"),
+    sqlite_with_rowid=False,
+)
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("provenance_id", ForeignKey("provenances.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# By name and not by id: a list is also kept for a repository of which nothing has been pulled.
+listings = Table(
+    "listings",
+    metadata,
+    Column("repository", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("checked_at", Float, nullable=False),
+    Column("failed_at", Float, nullable=False),
+)
