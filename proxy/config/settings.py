@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from proxy.config.values import Duration, Size
+from proxy.config.values import Duration, PositiveDuration, PositiveSize, Size
 from proxy.model.credentials import CredentialHelper, CredentialsSource, DockerConfig, SecretSource, UserPassword
 from proxy.model.errors import ProxyError
 from proxy.model.reference import parse_repository
@@ -38,6 +38,14 @@ class ServerSettings(Section):
     drain_timeout: Duration = Field(
         timedelta(seconds=30), description="How long running answers may take to end after SIGTERM."
     )
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is not None and not _is_origin(value, {"http", "https"}):
+            message = "a public URL is http://host[:port] or https://host[:port], without a path"
+            raise ValueError(message)
+        return value
 
 
 class MirrorSettings(Section):
@@ -85,16 +93,18 @@ class UpstreamSettings(Section):
     allow_private: tuple[str, ...] = Field(
         (), description="Hosts or networks that redirects and realms may lead to although they are private."
     )
-    connect_timeout: Duration = Field(timedelta(seconds=5), description="Time to connect, TLS included.")
-    header_timeout: Duration = Field(timedelta(seconds=15), description="Time to the headers of an answer.")
-    budget: Duration = Field(
+    connect_timeout: PositiveDuration = Field(timedelta(seconds=5), description="Time to connect, TLS included.")
+    header_timeout: PositiveDuration = Field(timedelta(seconds=15), description="Time to the headers of an answer.")
+    budget: PositiveDuration = Field(
         timedelta(seconds=20), description="Time for a request with all its retries, redirects and tokens."
     )
-    stall_timeout: Duration = Field(
+    stall_timeout: PositiveDuration = Field(
         timedelta(seconds=30), description="A transfer without a byte for this long is resumed."
     )
     min_rate: Size = Field(Size(10 << 10), description="Bytes a second; a transfer slower than this is resumed.")
-    min_rate_window: Duration = Field(timedelta(seconds=60), description="Time over which `min_rate` is measured.")
+    min_rate_window: PositiveDuration = Field(
+        timedelta(seconds=60), description="Time over which `min_rate` is measured."
+    )
     negative_ttl: Duration = Field(
         timedelta(seconds=60), description="How long an upstream's no (not found, denied, rate limit) is remembered."
     )
@@ -128,14 +138,20 @@ class UpstreamSettings(Section):
 class FillSettings(Section):
     """How blobs are fetched and shared among clients."""
 
-    segment: Size = Field(Size(256 << 10), description="Bytes written to a client at a time.")
-    batch: Size = Field(Size(1 << 20), description="Bytes hashed and written to disk at a time.")
-    poll: Duration = Field(timedelta(milliseconds=10), description="How often a fill of another process is looked at.")
+    segment: PositiveSize = Field(Size(256 << 10), description="Bytes written to a client at a time.")
+    batch: PositiveSize = Field(Size(1 << 20), description="Bytes hashed and written to disk at a time.")
+    poll: PositiveDuration = Field(
+        timedelta(milliseconds=10), description="How often a fill of another process is looked at."
+    )
     attempts: int = Field(5, ge=1, description="Transfers of one blob that may break off without progress.")
+    retry_delay: Duration = Field(
+        timedelta(milliseconds=500),
+        description="Longest wait before a transfer is resumed; doubled with each attempt, up to 20 times as long.",
+    )
     failed_ttl: Duration = Field(
         timedelta(seconds=10), description="How long a digest whose bytes were wrong is not fetched again."
     )
-    headers_deadline: Duration = Field(
+    headers_deadline: PositiveDuration = Field(
         timedelta(seconds=20), description="When a queued blob of known size gets its headers."
     )
 
@@ -226,7 +242,7 @@ class RuleSettings(Section):
         (), description="Hosts or networks that redirects and realms of this upstream may lead to although private."
     )
     ca_file: Path | None = Field(None, description="Certificate authorities (PEM) for this upstream.")
-    proxy: str | None = Field(None, description="Forward proxy: `http://[user:password@]host:port`.")
+    proxy: str | None = Field(None, repr=False, description="Forward proxy: `http://[user:password@]host:port`.")
 
     @field_validator("prefix")
     @classmethod
@@ -248,6 +264,15 @@ class RuleSettings(Section):
     @classmethod
     def _check_upstream(cls, value: str) -> str:
         parse_upstream(value)
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, value: str | None) -> str | None:
+        if value is not None and not _is_origin(value, {"http", "https"}, userinfo=True):
+            # The value may hold a password: it is not repeated.
+            message = "a forward proxy is http://[user:password@]host:port"
+            raise ValueError(message)
         return value
 
     @field_validator("allow_private")
@@ -273,6 +298,10 @@ class RuleSettings(Section):
             ca_file=self.ca_file,
             proxy=self.proxy,
         )
+
+
+LIVE = ("rules", "registry.hosted", "log.level")
+"""The keys that a reload takes over in a running server, with all that is inside them; others need a restart."""
 
 
 class Settings(Section):
@@ -322,8 +351,22 @@ def check_allow_private(entries: Iterable[str]) -> tuple[str, ...]:
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
+def _is_origin(text: str, schemes: set[str], *, userinfo: bool = False) -> bool:
+    """Tell whether `text` is a URL of nothing but scheme, host and port, and user and password where allowed."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    extra = parts.path.strip("/") or parts.query or parts.fragment or (parts.username and not userinfo)
+    return parts.scheme in schemes and bool(parts.hostname) and not extra and port != 0
+
+
 def parse_upstream(text: str) -> UpstreamAddress:
     """Return the origin that ``[https://|http://]host[:port]`` names, or raise ValueError."""
+    if "@" in text:
+        message = "an upstream is host[:port], without a user name or password: those are `credentials`"
+        raise ValueError(message)
     message = f"{text!r} is not host[:port], https://host[:port] or http://host[:port]"
     url = text if "://" in text else f"https://{text}"
     try:

@@ -1,0 +1,36 @@
+"""Commands that look at the configuration only."""
+
+from pathlib import Path
+
+import typer
+
+from proxy.cli.configured import find, load
+from proxy.cli.output import show
+from proxy.cli.settings_text import settings_text
+
+
+def check_config(config: Path | None, *, show_settings: bool) -> None:
+    """Report on the configuration."""
+    path, settings = load(config)
+    if show_settings:
+        typer.echo(settings_text(settings), nl=False)
+    else:
+        count = len(settings.rules)
+        typer.echo(f"{path}: no faults; {count} {'rule' if count == 1 else 'rules'}")
+
+
+def resolve(config: Path | None, image: str, *, ns: str | None, mirror: int | None, json: bool) -> None:
+    """Show what an image means."""
+    settings = load(config)[1]
+    found, reference = find(settings, image, ns=ns, mirror=mirror)
+    shown = str(reference or "latest")
+    remote = found.remote
+    url = f"{remote.rule.upstream.origin}/v2/{remote.repository}/manifests/{shown}" if remote is not None else None
+    answer = {
+        "rule": remote.rule.prefix if remote is not None else None,
+        "repository": found.repository,
+        "reference": shown,
+        "upstream": url,
+        "reason": found.reason,
+    }
+    show(answer, json=json)

@@ -1,0 +1,145 @@
+"""The configuration taken over by a running server: when its file changes, or on SIGHUP."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import structlog
+from watchfiles import Change, awatch
+
+from proxy.config.checks import check_together
+from proxy.config.faults import ConfigurationError, Fault
+from proxy.config.loader import Check, load_settings
+from proxy.config.settings import LIVE, Section, Settings
+from proxy.telemetry.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+
+
+class Reloader:
+    """Keep a server's settings those of its file, as far as they can change while it runs.
+
+    `apply` is called on the event loop, with complete and checked settings, when a key below `LIVE` changed; it must
+    not fail and not wait. Every other key keeps the value it had at the start, and each reload that finds another one
+    in the file says so. A file that is not valid changes nothing. ``pullthrough_config_last_reload_ok`` is 1 while
+    the server runs on exactly what the file says.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        apply: Callable[[Settings], None],
+        metrics: Metrics,
+        environ: Mapping[str, str],
+        check: Check | None = None,
+    ) -> None:
+        """Begin with `settings` in force, as they were loaded from `path` and `environ`."""
+        self.current = settings
+        self._path = path
+        self._apply = apply
+        self._metrics = metrics
+        self._environ = environ
+        self._check = check
+        self._asked = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+
+    def request(self) -> None:
+        """Ask `run` for a reload, and return at once: what a signal handler calls, on the event loop."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Reload whenever the file changes or a reload is requested, until cancelled."""
+        # What was saved after the start read the file and before the watch began would go unseen.
+        self.request()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.watch(), name="watch the configuration")
+            group.create_task(self._serve_requests(), name="reload the configuration on request")
+
+    async def reload(self) -> bool:
+        """Load the file and take over what can be; tell whether the server now runs on exactly what it says."""
+        async with self._one_at_a_time:
+            try:
+                wanted = await asyncio.to_thread(load_settings, self._path, self._environ, self._check)
+                settled = self._settle(wanted)
+            except ConfigurationError as error:
+                for fault in error.faults:
+                    _log.error("config.fault", fault=str(fault))
+                _log.error("config.reload_failed", path=str(self._path), faults=len(error.faults))
+                self._metrics.reload_ok.set(0)
+                return False
+            taken = list(changed_keys(self.current, settled))
+            refused = list(changed_keys(settled, wanted))
+            if taken:
+                self._apply(settled)
+                self.current = settled
+                _log.info("config.reloaded", path=str(self._path), changed=taken)
+            if refused:
+                _log.warning("config.restart_needed", path=str(self._path), keys=refused)
+            self._metrics.reload_ok.set(0 if refused else 1)
+            return not refused
+
+    def _settle(self, wanted: Settings) -> Settings:
+        """Return the live keys of `wanted` with the others as they are; raise where they do not fit together."""
+        settled = merge_live(self.current, wanted)
+        faults = [
+            Fault(str(self._path), key, f"{problem} (after a restart it would fit)")
+            for key, problem in check_together(settled)
+        ]
+        if not faults and self._check is not None:
+            try:
+                self._check(settled)
+            except ValueError as error:
+                faults.append(Fault(str(self._path), ("rules",), str(error)))
+        if faults:
+            raise ConfigurationError(faults)
+        return settled
+
+    async def watch(self) -> None:
+        """Reload whenever the file changes, until cancelled; return where its folder cannot be watched."""
+        # The folder, not the file: editors and Kubernetes replace files, and a watch on the old one would see nothing.
+        folder = self._path.absolute().parent
+        try:
+            async for _ in awatch(folder, watch_filter=self._concerns, recursive=False):
+                await self.reload()
+        except (OSError, RuntimeError) as error:  # no folder, no inotify watches left: SIGHUP still works
+            _log.warning("config.not_watched", path=str(self._path), error=str(error), remedy="reload by SIGHUP")
+
+    def _concerns(self, _change: Change, path: str) -> bool:
+        # A ConfigMap is a link to ..data/NAME, and only the link ..data changes (kubernetes.io, "Mounted ConfigMaps
+        # are updated automatically").
+        return Path(path).name in {self._path.name, "..data"}
+
+    async def _serve_requests(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.reload()
+
+
+def merge_live(running: Settings, wanted: Settings) -> Settings:
+    """Return `running` with every key below `LIVE` as `wanted` has it."""
+    merged: Section = running
+    for key in LIVE:
+        merged = _with(merged, wanted, key.split("."))
+    if not isinstance(merged, Settings):
+        raise TypeError("merging sections never changes their type")
+    return merged
+
+
+def changed_keys(before: Section, after: Section, prefix: str = "") -> Iterator[str]:
+    """Yield the keys whose values differ, lists as a whole: ``log.level``, ``rules``."""
+    for name in type(before).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if isinstance(old, Section) and isinstance(new, Section):
+            yield from changed_keys(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}"
+
+
+def _with(running: Section, wanted: Section, way: list[str]) -> Section:
+    name, *rest = way
+    old, new = getattr(running, name), getattr(wanted, name)
+    if rest and isinstance(old, Section) and isinstance(new, Section):
+        new = _with(old, new, rest)
+    return running.model_copy(update={name: new})

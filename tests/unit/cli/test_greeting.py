@@ -1,0 +1,65 @@
+"""What a person who starts the server on a terminal sees."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from proxy.cli.greeting import exposures, pull_command, show_greeting
+from proxy.config.loader import parse_settings
+from proxy.config.settings import Settings
+
+HUB = "{prefix: hub, upstream: registry-1.docker.io}"
+
+
+def shown(settings: Settings, *, terminal: bool) -> str:
+    console = Console(file=StringIO(), force_terminal=terminal, color_system=None, width=100)
+    show_greeting(console, [("registry", "http://127.0.0.1:5000"), ("mirror", "http://127.0.0.1:5001")], settings)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_the_greeting_tells_addresses_rules_a_command_and_what_is_open() -> None:
+    text = shown(parse_settings(f"rules: [{HUB}, {{prefix: q, upstream: quay.io, offline: true}}]", {}), terminal=True)
+    for part in (
+        "registry  http://127.0.0.1:5000",
+        "mirror    http://127.0.0.1:5001",
+        "hub/  registry-1.docker.io  anonymous    5m",
+        "q/    quay.io               anonymous    never: offline",
+        "docker pull 127.0.0.1:5000/hub/library/alpine",
+        "open to every user and program of this machine, without a password.",
+    ):
+        assert part in text
+
+
+def test_nobody_is_greeted_where_nobody_sits() -> None:
+    assert shown(Settings(), terminal=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "command"),
+    [
+        (f"rules: [{HUB}]", "http://127.0.0.1:5000", "docker pull 127.0.0.1:5000/hub/library/alpine"),
+        (f"rules: [{HUB}]", "http://0.0.0.0:5000", "docker pull localhost:5000/hub/library/alpine"),
+        (f"rules: [{HUB}]", "http://[::]:5000", "docker pull localhost:5000/hub/library/alpine"),
+        (f"rules: [{HUB}]", "http://[::1]:5000", "docker pull [::1]:5000/hub/library/alpine"),
+        ("rules: [{prefix: ROOT, upstream: registry-1.docker.io}]", "http://h:1", "docker pull h:1/library/alpine"),
+        ("rules: [{prefix: q, upstream: quay.io}]", "http://127.0.0.1:1", "docker pull 127.0.0.1:1/q/NAME"),
+        ("", "http://127.0.0.1:1", "docker pull 127.0.0.1:1/NAME"),
+    ],
+)
+def test_the_command_can_be_copied(text: str, url: str, command: str) -> None:
+    assert pull_command(url, parse_settings(text, {})) == command
+
+
+def test_what_is_open_names_credentials_and_plain_http() -> None:
+    settings = parse_settings(
+        "auth: none\nserver: {host: 0.0.0.0}\n"
+        "rules: [{prefix: a, upstream: 'http://a.example', "
+        "credentials: {username: u, password: {env: SECRET}}}, {prefix: b, upstream: b.example}]",
+        {"SECRET": "x"},
+    )
+    assert list(exposures(settings)) == [
+        "to everyone who reaches 0.0.0.0, without a password (auth: none), also what the credentials of a reach.",
+        "on the wire: the rule a speaks plain http to a.example.",
+    ]

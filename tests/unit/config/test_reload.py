@@ -1,0 +1,193 @@
+"""A running server takes over what it can, refuses what needs a restart, and survives a broken file."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.typing import EventDict
+
+from proxy.config.loader import load_settings
+from proxy.config.reload import Reloader, changed_keys, merge_live
+from proxy.config.settings import LogSettings, Settings
+from proxy.core.rules import RuleSet
+from proxy.telemetry.metrics import Metrics
+
+BASE = "server: {port: 0}\nrules: [{prefix: a, upstream: a.example}]\n"
+
+
+class Server:
+    """A server's part: what was applied, and the reloader of its file."""
+
+    def __init__(self, path: Path, text: str = BASE) -> None:
+        self.path = path
+        self.applied: list[Settings] = []
+        self.metrics = Metrics()
+        self.happened = asyncio.Event()
+        self.write(text)
+        self.reloader = Reloader(path, load_settings(path, {}), self._apply, self.metrics, {}, RuleSet.of)
+
+    def write(self, text: str) -> None:
+        # As editors do: a new file in place of the old one.
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self.path)
+
+    def _apply(self, settings: Settings) -> None:
+        self.applied.append(settings)
+        self.happened.set()
+
+    @property
+    def ok(self) -> float | None:
+        return self.metrics.registry.get_sample_value("pullthrough_config_last_reload_ok")
+
+    @property
+    def prefixes(self) -> list[str]:
+        return [rule.prefix for rule in self.reloader.current.rules]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(tmp_path / "pullthrough.yaml")
+
+
+@pytest.fixture
+def mirrored(tmp_path: Path) -> Server:
+    return Server(tmp_path / "mirrored.yaml", f"{BASE}mirrors: [{{port: 0, rule: a}}]")
+
+
+@pytest.fixture
+def unwatchable(tmp_path: Path) -> Server:
+    server = Server(tmp_path / "c.yaml")
+    server.path = tmp_path / "gone" / "c.yaml"
+    server.reloader = Reloader(server.path, server.reloader.current, server.applied.append, server.metrics, {})
+    return server
+
+
+@pytest.fixture
+def logs() -> Iterator[list[EventDict]]:
+    with structlog.testing.capture_logs() as events:
+        yield events
+
+
+async def test_rules_and_the_log_level_are_taken_over_in_place(server: Server, logs: list[EventDict]) -> None:
+    server.write("server: {port: 0}\nlog: {level: debug}\nrules: [{prefix: b, upstream: b.example}]\n")
+    assert await server.reloader.reload()
+    assert server.applied == [server.reloader.current]
+    assert server.prefixes == ["b"]
+    assert server.reloader.current.log.level == "debug"
+    assert server.ok == 1
+    assert [(event["event"], event["changed"]) for event in logs] == [("config.reloaded", ["log.level", "rules"])]
+
+
+async def test_hosted_names_are_taken_over(server: Server) -> None:
+    server.write(f"{BASE}registry: {{hosted: ['team/**']}}\n")
+    assert await server.reloader.reload()
+    assert server.reloader.current.registry.hosted == ("team/**",)
+
+
+async def test_a_file_that_says_the_same_changes_nothing(server: Server, logs: list[EventDict]) -> None:
+    server.write(f"# a comment\n{BASE}")
+    assert await server.reloader.reload()
+    assert server.applied == []
+    assert logs == []
+
+
+async def test_what_needs_a_restart_is_refused_by_name_and_the_rest_is_taken_over(
+    server: Server, logs: list[EventDict]
+) -> None:
+    server.write(
+        "server: {port: 1, hosts: [x]}\nstorage: {path: elsewhere}\nregistry: {compatibility: ecr, region: eu-1}\n"
+        "upstreams: {budget: 1s}\nlog: {format: json}\nmirrors: [{port: 2, rule: b}]\n"
+        "rules: [{prefix: b, upstream: b.example}]\n"
+    )
+    before = server.reloader.current
+    assert not await server.reloader.reload()
+    assert server.prefixes == ["b"]
+    assert list(changed_keys(before, server.reloader.current)) == ["rules"]
+    assert server.ok == 0
+    refused = next(event for event in logs if event["event"] == "config.restart_needed")
+    assert refused["keys"] == [
+        "server.port",
+        "server.hosts",
+        "mirrors",
+        "storage.path",
+        "registry.region",
+        "registry.compatibility",
+        "upstreams.budget",
+        "log.format",
+    ]
+    server.write("server: {port: 0}\nrules: [{prefix: b, upstream: b.example}]\n")
+    assert await server.reloader.reload()
+    assert server.ok == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules: [{prefix: a",
+        "rules: [{prefix: A, upstream: x}]",
+        "rules: [{prefix: a, upstream: x.example}, {prefix: b, upstream: x.example}]",
+        "server: {host: 0.0.0.0}",
+    ],
+)
+async def test_an_invalid_file_keeps_the_old_one_and_logs_each_fault(
+    server: Server, logs: list[EventDict], text: str
+) -> None:
+    before = server.reloader.current
+    server.write(text)
+    assert not await server.reloader.reload()
+    assert server.reloader.current is before
+    assert server.applied == []
+    assert server.ok == 0
+    assert [event["event"] for event in logs] == ["config.fault", "config.reload_failed"]
+    assert logs[0]["fault"].startswith(str(server.path))
+    server.write(BASE)
+    assert await server.reloader.reload()
+    assert server.ok == 1
+
+
+async def test_a_file_that_vanished_keeps_the_old_one(server: Server) -> None:
+    server.path.unlink()
+    assert not await server.reloader.reload()
+    assert (server.prefixes, server.ok) == (["a"], 0)
+
+
+async def test_a_rule_that_a_running_mirror_needs_cannot_go_without_a_restart(
+    mirrored: Server, logs: list[EventDict]
+) -> None:
+    mirrored.write("server: {port: 0}\nrules: [{prefix: b, upstream: b.example}]")
+    assert not await mirrored.reloader.reload()
+    assert mirrored.prefixes == ["a"]
+    assert logs[0]["fault"].endswith(
+        "there is no rule with the prefix 'a'; there are: b (after a restart it would fit)"
+    )
+
+
+async def test_what_is_saved_while_it_runs_is_taken_over_with_and_without_a_request(server: Server) -> None:
+    running = asyncio.get_running_loop().create_task(server.reloader.run())
+    try:
+        for prefix, ask in (("b", False), ("c", True), ("d", False)):
+            server.write(f"server: {{port: 0}}\nrules: [{{prefix: {prefix}, upstream: x.example}}]\n")
+            if ask:
+                server.reloader.request()
+            while server.prefixes != [prefix]:
+                await asyncio.wait_for(server.happened.wait(), 30)
+                server.happened.clear()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_a_folder_that_cannot_be_watched_leaves_reloads_on_request(
+    unwatchable: Server, logs: list[EventDict]
+) -> None:
+    await unwatchable.reloader.watch()
+    assert [event["event"] for event in logs] == ["config.not_watched"]
+
+
+def test_merging_takes_nothing_but_the_live_keys() -> None:
+    running = Settings()
+    wanted = Settings(log=LogSettings(level="debug", format="json"))
+    assert merge_live(running, wanted).log == LogSettings(level="debug", format="auto")
