@@ -1,1 +1,1 @@
-"""The surfaces: they translate between HTTP and core, and decide nothing."""
+"""The registry's HTTP surfaces. This layer translates between HTTP and core; it decides nothing."""

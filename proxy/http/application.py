@@ -1,0 +1,36 @@
+"""Put the surfaces of one listener together."""
+
+from aiohttp import web
+
+from proxy.http import admin
+from proxy.http.lifecycle import Lifecycle
+from proxy.http.middleware import errors, host_check, observe, sign
+from proxy.http.oci import endpoints
+from proxy.http.services import LIFECYCLE, MIRROR, SERVICES, Services
+
+# Nothing that is read here has a body; what a client sends all the same is not collected.
+_BODY_LIMIT = 1 << 20
+
+
+def build_application(services: Services, *, mirror: str | None, lifecycle: Lifecycle | None = None) -> web.Application:
+    """Return the application of one listener.
+
+    `mirror` is the prefix of the rule to which every name belongs on a mirror listener; such a listener has no
+    administration and no catalog. Without it this is the main listener. `lifecycle` is shared by all listeners of
+    a server.
+    """
+    lifecycle = lifecycle or Lifecycle()
+    middlewares = [observe(services.metrics, lifecycle), errors]
+    if services.auth is None:
+        middlewares.append(host_check(services.server))
+    app = web.Application(middlewares=middlewares, client_max_size=_BODY_LIMIT)
+    app[SERVICES] = services
+    app[LIFECYCLE] = lifecycle
+    if mirror is None:
+        admin.add_routes(app)
+    else:
+        app[MIRROR] = mirror
+    # aiohttp matches decoded paths; the distribution API is read from the raw one, by its own parser.
+    app.router.add_route("*", "/{path:.*}", endpoints.answer)
+    app.on_response_prepare.append(sign)
+    return app

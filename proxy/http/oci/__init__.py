@@ -1,0 +1,1 @@
+"""The OCI distribution API: pulling, tag lists, referrers and the catalog."""

@@ -1,0 +1,87 @@
+"""Header fields of answers, and the conditions that requests put on them."""
+
+import re
+
+from aiohttp import hdrs, web
+
+from proxy.core.rules import Resolution
+from proxy.model.cache_status import CacheStatus, Forward
+from proxy.model.digest import Digest
+from proxy.model.reference import Tag
+
+# OCI distribution-spec, "Warnings": at most 4096 bytes in all.
+_WARNING_LIMIT = 4096
+_UNSAFE = re.compile(r"[^\x20-\x7e]")
+_SPECIAL = re.compile(r'["\\]')
+_TOKEN = re.compile(r"[A-Za-z0-9_.:/-]+")
+_ENTITY_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e]*")')
+
+
+def entity_tag(digest: Digest) -> str:
+    """Return the strong entity tag of content: its digest, quoted."""
+    return f'"{digest}"'
+
+
+def lifetime(reference: Tag | Digest | None) -> str:
+    """Return the value of ``Cache-Control``: what a digest names never changes, what a tag names may (RFC 9111)."""
+    return "max-age=31536000, immutable" if isinstance(reference, Digest) else "no-cache"
+
+
+def common(resolution: Resolution, status: CacheStatus | None) -> dict[str, str]:
+    """Return the fields that every answer about a repository carries."""
+    headers = {}
+    if status is not None:
+        headers["Cache-Status"] = cache_status(status)
+    if resolution.namespace is not None:
+        headers["OCI-Namespace"] = resolution.namespace
+    return headers
+
+
+def cache_status(status: CacheStatus) -> str:
+    """Return the value of ``Cache-Status`` (RFC 9211)."""
+    if status.stale is not None:
+        reason = f"stale-{status.stale}"
+        return f"pullthrough; hit; detail={reason if _TOKEN.fullmatch(reason) else 'stale'}"
+    # RFC 9211 §2.1: hit says that no request went forward, so a confirmed copy is told by its fwd alone.
+    if status.hit and status.forward is None:
+        return "pullthrough; hit"
+    value = f"pullthrough; fwd={status.forward or Forward.MISS}"
+    if status.stored:
+        value += "; stored"
+    if status.collapsed:
+        value += "; collapsed"
+    return value
+
+
+def warning(text: str) -> str:
+    """Return the value of ``Warning``: code 299, no agent, no date (OCI distribution-spec, "Warnings")."""
+    escaped = _SPECIAL.sub(r"\\\g<0>", _UNSAFE.sub("?", text))[: _WARNING_LIMIT - len('299 - ""')]
+    if (len(escaped) - len(escaped.rstrip("\\"))) % 2:
+        escaped = escaped[:-1]  # the cut went through an escape
+    return f'299 - "{escaped}"'
+
+
+def unchanged(request: web.Request, digest: Digest) -> bool:
+    """Tell whether ``If-None-Match`` names the content, so that 304 answers (RFC 9110 §13.1.2: weak comparison)."""
+    condition = _condition(request)
+    return condition == "*" or entity_tag(digest) in _ENTITY_TAG.findall(condition)
+
+
+def unchanged_whatever_exists(request: web.Request) -> bool:
+    """Tell whether ``If-None-Match`` is ``*``: any existing content answers 304."""
+    return _condition(request) == "*"
+
+
+def wanted_range(request: web.Request, digest: Digest) -> str | None:
+    """Return the ``Range`` that counts, if any, after ``If-Range``."""
+    if request.method != hdrs.METH_GET:  # RFC 9110 §14.2: a range is defined for GET only
+        return None
+    condition = request.headers.get(hdrs.IF_RANGE)
+    # RFC 9110 §13.1.5: strong comparison; a date or another tag means the whole content.
+    if condition is not None and condition.strip() != entity_tag(digest):
+        return None
+    return ", ".join(request.headers.getall(hdrs.RANGE, ())) or None
+
+
+def _condition(request: web.Request) -> str:
+    return ", ".join(request.headers.getall(hdrs.IF_NONE_MATCH, ())).strip()

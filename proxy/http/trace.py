@@ -1,0 +1,30 @@
+"""What is known about a request while it is answered: the material of its log event and its metrics."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+
+@dataclass(slots=True)
+class Trace:
+    """Collect what the inner layers learn about one request.
+
+    `kind` is the kind of endpoint (bounded: a label of metrics). `first_byte` and `started` are readings of one
+    clock, in seconds. `sent` counts the bytes of a streamed body; `broken` says why an answer
+    ended early: client left, aborted, cut off (by the end of the server).
+    """
+
+    request_id: str
+    started: float
+    kind: str = "unknown"
+    name: str | None = None
+    reference: str | None = None
+    namespace: str | None = None
+    rule: str | None = None
+    cache: str = "none"
+    first_byte: float | None = None
+    sent: int | None = None
+    broken: str | None = None
+
+
+TRACE = web.RequestKey("trace", Trace)
