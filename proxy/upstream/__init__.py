@@ -1,1 +1,1 @@
-"""Upstream registries: challenges, tokens, redirects, limits."""
+"""Upstream registries over HTTP: challenges, tokens, redirects, limits; never content kept."""

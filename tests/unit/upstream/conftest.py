@@ -1,0 +1,77 @@
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.abc import AbstractResolver
+
+from proxy.config.settings import UpstreamSettings
+from proxy.telemetry.metrics import Metrics
+from proxy.upstream.client import UpstreamClient
+from proxy.upstream.retries import Retries
+from tests.support.clock import FakeClock
+from tests.support.upstream_server import UpstreamServer
+
+HOSTS = (
+    "registry.example.com",
+    "auth.example.com",
+    "storage.example.net",
+    "other.example.org",
+    "registry-1.docker.io",
+    "auth.docker.io",
+    "evil.test",
+)
+
+Opener = Callable[..., Awaitable[UpstreamClient]]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[UpstreamServer]:
+    async with UpstreamServer(HOSTS, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    """The pauses between attempts, which no test waits for."""
+    return []
+
+
+@pytest.fixture
+async def connect(
+    server: UpstreamServer, clock: FakeClock, metrics: Metrics, pauses: list[float]
+) -> AsyncIterator[Opener]:
+    """Open upstream clients that reach all hosts of the server; keywords change the settings."""
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async with AsyncExitStack() as opened:
+
+        async def open_client(
+            lookup: AbstractResolver | None = None,
+            **changes: Any,  # noqa: ANN401 - any key of the settings
+        ) -> UpstreamClient:
+            values: dict[str, Any] = {
+                "connect_to": server.connect_to,
+                "ca_file": server.ca_file,
+                "stall_timeout": timedelta(seconds=5),
+            }
+            settings = UpstreamSettings(**(values | changes))
+            retries = Retries(lambda _, ceiling: ceiling, sleep)
+            client = UpstreamClient(settings, clock, metrics, retries=retries, lookup=lookup)
+            return await opened.enter_async_context(client)
+
+        yield open_client
+
+
+@pytest.fixture
+async def client(connect: Opener) -> UpstreamClient:
+    return await connect()
