@@ -1,1 +1,150 @@
 """The composition root: settings become objects here, and nowhere else."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from proxy.config.reload import Reloader
+from proxy.config.settings import Settings
+from proxy.core.blobs import BlobService
+from proxy.core.clock import SystemClock
+from proxy.core.contents import ManifestContents
+from proxy.core.fills import Fills
+from proxy.core.listings import ListingService
+from proxy.core.manifests import ManifestService
+from proxy.core.policy import Policy
+from proxy.core.rules import RuleBook, RuleSet
+from proxy.core.tags import EveryTagMoves
+from proxy.core.tasks import Tasks
+from proxy.core.upstreams import Upstreams
+from proxy.http.server import Server, StartError
+from proxy.http.services import Services
+from proxy.storage.blobs import FilesystemBlobStore
+from proxy.storage.errors import StoreUnusableError
+from proxy.storage.layout import Layout
+from proxy.storage.metadata import SqlMetadataStore
+from proxy.storage.partials import FilesystemPartialStore
+from proxy.storage.threads import Threads
+from proxy.telemetry.logging import LogControl, configure_logging
+from proxy.telemetry.metrics import Metrics
+from proxy.upstream.client import UpstreamClient
+
+_DISK_THREADS = 8
+
+
+class StartupError(Exception):
+    """The server or the store cannot be opened; the message is one sentence that says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The services of the product on an open store, as surfaces and commands use them."""
+
+    rules: RuleBook
+    manifests: ManifestService
+    blobs: BlobService
+    listings: ListingService
+    metrics: Metrics
+    tasks: Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `run_server` tells once it listens: addresses as (label, URL), the registry's own first."""
+
+    addresses: list[tuple[str, str]]
+    settings: Settings
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Open the store and build the services on it; several processes may do so at once. Raises `StartupError`.
+
+    Leaving the context ends all background work; fills under way stay resumable.
+    """
+    clock, metrics = SystemClock(), Metrics()
+    layout = Layout(settings.storage.path)
+    async with AsyncExitStack() as stack:
+        threads = Threads("disk", _DISK_THREADS)
+        stack.callback(threads.close)
+        blobs = FilesystemBlobStore(layout, threads)
+        partials = FilesystemPartialStore(layout, threads)
+        try:
+            await blobs.prepare()
+            metadata = await SqlMetadataStore.open(layout.database)
+        except StoreUnusableError as error:
+            raise StartupError(str(error)) from error
+        stack.push_async_callback(metadata.close)
+        client = await stack.enter_async_context(UpstreamClient(settings.upstreams, clock, metrics))
+        tasks = await stack.enter_async_context(Tasks())
+        upstreams = Upstreams(client, tasks, clock, Policy.of(settings.upstreams, settings.registry), metrics)
+        contents = ManifestContents(metadata, blobs)
+        fills = Fills(
+            partials, blobs, tasks, clock, settings.fills, settings.upstreams, settings.storage.min_free, metrics
+        )
+        yield Core(
+            rules=RuleBook(RuleSet.of(settings)),
+            manifests=ManifestService(metadata, contents, upstreams, EveryTagMoves()),
+            blobs=BlobService(metadata, blobs, fills, upstreams),
+            listings=ListingService(metadata, upstreams),
+            metrics=metrics,
+            tasks=tasks,
+        )
+
+
+def run_server(settings: Settings, config_path: Path, *, greet: Callable[[Running], None]) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the exit code of the process. Raises `StartupError`."""
+    log = configure_logging(settings.log.level, settings.log.format, permanent=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, config_path, log, greet))
+
+
+async def _serve(settings: Settings, config_path: Path, log: LogControl, greet: Callable[[Running], None]) -> int:
+    async with open_core(settings) as core:
+
+        def apply(changed: Settings) -> None:
+            core.rules.replace(RuleSet.of(changed))
+            log.set_level(changed.log.level)
+
+        reloader = Reloader(config_path, settings, apply, core.metrics, os.environ, RuleSet.of)
+        # Before the addresses are known to anyone: an early SIGHUP would end the process.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
+        server = Server(_services(settings, core), settings.mirrors)
+        try:
+            await server.start()
+        except StartError as error:
+            raise StartupError(str(error)) from error
+        core.tasks.spawn("reload the configuration", reloader.run())
+        greet(Running(_addresses(server), settings))
+        await server.wait()
+        # No new fill begins; those under way serve the answers that still run, then stay behind as partials.
+        core.tasks.draining = True
+        await server.stop()
+    return 0
+
+
+def _services(settings: Settings, core: Core) -> Services:
+    return Services(
+        rules=core.rules,
+        manifests=core.manifests,
+        blobs=core.blobs,
+        listings=core.listings,
+        metrics=core.metrics,
+        server=settings.server,
+        ready=lambda: not core.tasks.draining,
+        auth=settings.auth,
+    )
+
+
+def _addresses(server: Server) -> list[tuple[str, str]]:
+    found = [("registry", server.address)]
+    found += [(f"mirror of {rule}", address) for rule, address in server.mirror_addresses.items()]
+    return [
+        (label, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}") for label, (host, port) in found
+    ]

@@ -37,7 +37,11 @@ class BlobRoute(Protocol):
 
     @property
     def name(self) -> str:
-        """Name the route in the log: rule and upstream repository."""
+        """Name the route: rule and upstream repository. Routes of one name are one route."""
+
+    @property
+    def rule(self) -> str:
+        """Return the prefix of the rule, the label of its metrics."""
 
     def open(self, start: int, validator: str) -> AbstractAsyncContextManager[BlobBody]:
         """Open the blob from byte `start` on, as `Upstream.open_blob` does."""

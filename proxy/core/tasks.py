@@ -37,7 +37,8 @@ class Tasks:
         for task in self._running:
             task.cancel()
         if group is not None:
-            await group.__aexit__(kind, error, trace)
+            # Not told of `error`: a task group wraps it, and callers wait for what was raised inside the context.
+            await group.__aexit__(None, None, None)
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in the background under `name`; it must tell others itself what became of it.

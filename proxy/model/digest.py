@@ -18,6 +18,9 @@ class Hasher(Protocol):
     def hexdigest(self) -> str:
         """Return the lower-case hexadecimal digest of all bytes fed so far."""
 
+    def copy(self) -> Self:
+        """Return another hasher that has been fed the same bytes."""
+
 
 _ALGORITHMS: dict[str, tuple[Callable[[], Hasher], re.Pattern[str]]] = {
     "sha256": (hashlib.sha256, re.compile(r"[0-9a-f]{64}")),

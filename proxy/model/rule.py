@@ -1,6 +1,6 @@
 """Cache rules: which upstream registry stands behind a repository prefix, and how it is used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -73,7 +73,7 @@ class CacheRule:
     token_realms: tuple[str, ...] = ()
     allow_private: tuple[str, ...] = ()
     ca_file: Path | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
 
     @property
     def credentials_id(self) -> str:

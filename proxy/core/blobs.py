@@ -1,0 +1,186 @@
+"""Blobs: from the store, or by a fill; only through a repository that was shown to hold them."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from proxy.core.negative import Asked
+from proxy.core.ports import BlobReader, BlobStore, MetadataStore
+from proxy.core.proofs import ProofService
+from proxy.core.routes import UpstreamRoute
+from proxy.core.rules import Resolution
+from proxy.core.sources import BlobRoute, BlobSource, TransferError
+from proxy.core.stored import StoredBlob
+from proxy.core.translation import Missing
+from proxy.core.upstreams import Upstreams
+from proxy.model.cache_status import CacheStatus, Forward
+from proxy.model.digest import Digest
+from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import Remote
+
+_log = structlog.get_logger(__name__)
+
+_PROMPT = 10.0
+"""Seconds after which a client must have its headers rather than another question upstream (containerd waits 30)."""
+
+
+class Filler(Protocol):
+    """What fetches blobs: one fill for all who want the same digest."""
+
+    async def open(self, digest: Digest, route: BlobRoute, *, size: int | None = None) -> BlobSource:
+        """Return the blob, shared with whoever fetches it already, or fetched by `route`.
+
+        `size` is what a descriptor says. Raises `UpstreamError` where no route can deliver a first byte.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BlobHead:
+    """What HEAD tells about a blob."""
+
+    size: int
+    status: CacheStatus
+
+
+class BlobService:
+    """Answer for blobs. Every method raises `ProxyError` where there is nothing to answer with."""
+
+    def __init__(self, metadata: MetadataStore, blobs: BlobStore, fills: Filler, upstreams: Upstreams) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._fills = fills
+        self._upstreams = upstreams
+        self._proofs = ProofService(metadata, blobs, upstreams)
+
+    async def head(self, resolution: Resolution, digest: Digest) -> BlobHead:
+        """Return the size of the blob: from the store, from a descriptor, or by one HEAD upstream; never a fill."""
+        remote = resolution.remote
+        if remote is None:
+            size = await self._blobs.stat(digest) if await self._is_hosted(resolution, digest) else None
+            if size is None:
+                raise _unknown(resolution, digest)
+            return BlobHead(size, CacheStatus(hit=True))
+        try:
+            return await self._head(resolution.repository, remote, digest)
+        except UpstreamError as error:
+            raise self._upstreams.answer(error, remote, Missing.BLOB) from error
+
+    async def open(self, resolution: Resolution, digest: Digest) -> BlobSource:
+        """Return the blob, open; the caller closes it."""
+        remote = resolution.remote
+        if remote is None:
+            reader = await self._reader(digest) if await self._is_hosted(resolution, digest) else None
+            if reader is None:
+                raise _unknown(resolution, digest)
+            return StoredBlob(reader, CacheStatus(hit=True))
+        try:
+            return await self._open(resolution.repository, remote, digest)
+        except UpstreamError as error:
+            raise self._upstreams.answer(error, remote, Missing.BLOB) from error
+
+    async def _head(self, repository: RepositoryName, remote: Remote, digest: Digest) -> BlobHead:
+        proven = await self._proofs.has(repository, remote, digest)
+        size = await self._blobs.stat(digest) if proven else None
+        if size is not None:
+            return BlobHead(size, CacheStatus(hit=True))
+        named = await self._metadata.descriptor(repository, digest, remote.provenance)
+        if named is not None and not named.urls:
+            # Layers with urls are elsewhere: the registry that names them need not hold them.
+            return BlobHead(named.size, CacheStatus(hit=True))
+        recent = self._proofs.recent(remote, digest)
+        if recent is not None:
+            return BlobHead(recent, CacheStatus(hit=True))
+        return BlobHead(await self._proofs.ask(repository, remote, digest), CacheStatus(forward=Forward.MISS))
+
+    async def _open(self, repository: RepositoryName, remote: Remote, digest: Digest) -> BlobSource:
+        proven = await self._proofs.has(repository, remote, digest)
+        status = CacheStatus(hit=True)
+        if not proven and await self._blobs.stat(digest) is not None:
+            await self._proofs.ask(repository, remote, digest)
+            proven, status = True, CacheStatus(hit=True, forward=Forward.STALE)
+        reader = await self._reader(digest) if proven else None
+        if reader is not None:
+            return StoredBlob(reader, status)
+        return await self._fill(repository, remote, digest)
+
+    async def _fill(self, repository: RepositoryName, remote: Remote, digest: Digest) -> BlobSource:
+        self._upstreams.permit(remote, Asked.BLOB, str(digest))
+        named = await self._metadata.descriptor(repository, digest, remote.provenance)
+        size = named.size if named is not None else None
+
+        def shown(total: int) -> None:
+            if size is None or total == size:
+                self._proofs.shown(repository, remote, digest, total)
+
+        def refused(error: UpstreamError) -> None:
+            self._upstreams.refused(remote, Asked.BLOB, str(digest), error)
+
+        begun = self._upstreams.clock.monotonic()
+        source = await self._fills.open(
+            digest, UpstreamRoute(self._upstreams.port, remote, digest, shown, refused), size=size
+        )
+        try:
+            # Whose way the bytes come by is not ours to know: by our own the proof is there by now; a fill that
+            # others began, or that was finished meanwhile, says nothing about this upstream.
+            proven = await self._proofs.has(repository, remote, digest)
+            if not proven and self._upstreams.clock.monotonic() - begun < _PROMPT:
+                await self._check(repository, remote, digest, source.total)
+                proven = True
+        except BaseException:
+            source.close()
+            raise
+        return source if proven else _Unproven(source, self, repository, remote, digest)
+
+    async def _check(self, repository: RepositoryName, remote: Remote, digest: Digest, total: int) -> None:
+        if await self._proofs.ask(repository, remote, digest) != total:
+            raise UpstreamError(
+                UpstreamFailure.GARBAGE,
+                f"{remote.rule.upstream} names another size for the blob than its {total} bytes",
+            )
+
+    async def prove(self, repository: RepositoryName, remote: Remote, digest: Digest, total: int) -> None:
+        """Raise `UpstreamError` unless the upstream was shown, or shows now, to hold the blob."""
+        if not await self._proofs.has(repository, remote, digest):
+            await self._check(repository, remote, digest, total)
+
+    async def _reader(self, digest: Digest) -> BlobReader | None:
+        try:
+            return await self._blobs.open(digest)
+        except OSError as error:
+            _log.error("blob.unreadable", digest=str(digest), error=str(error))
+            await self._blobs.delete(digest)
+            return None
+
+    async def _is_hosted(self, resolution: Resolution, digest: Digest) -> bool:
+        return await self._metadata.proven(resolution.repository, digest, None)
+
+
+class _Unproven:
+    """A blob whose client was promised headers while everything upstream was queued: the proof comes before a byte."""
+
+    def __init__(
+        self, source: BlobSource, blobs: BlobService, repository: RepositoryName, remote: Remote, digest: Digest
+    ) -> None:
+        self.total = source.total
+        self.status = source.status
+        self._source = source
+        self._prove = partial(blobs.prove, repository, remote, digest, source.total)
+
+    async def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        try:
+            await self._prove()
+        except UpstreamError as error:
+            raise TransferError(f"the upstream did not show to hold the blob: {error.message}") from error
+        async for data in self._source.stream(start, stop):
+            yield data
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _unknown(resolution: Resolution, digest: Digest) -> ProxyError:
+    return ProxyError(ErrorCode.BLOB_UNKNOWN, detail={"name": resolution.repository, "digest": str(digest)})

@@ -1,0 +1,107 @@
+"""The bytes of manifests: kept in the blob store, the most used ones in memory."""
+
+from collections.abc import Sequence
+
+import structlog
+from cachetools import LRUCache
+
+from proxy.core.ports import BlobStore, FetchedManifest, ManifestRecord, Manifests, StorageFullError, TagRecord
+from proxy.model.digest import Digest
+from proxy.model.manifest import Manifest
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import Provenance
+
+_log = structlog.get_logger(__name__)
+
+_MEMORY = 32 << 20
+
+
+class ManifestContents:
+    """Keep and read manifests.
+
+    Whoever reads must know from the metadata that the repository holds the manifest: the bytes themselves are shared
+    by all repositories.
+    """
+
+    def __init__(self, metadata: Manifests, blobs: BlobStore, memory: int = _MEMORY) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._memory: LRUCache[Digest, bytes] = LRUCache(memory, getsizeof=len)
+
+    async def read(self, digest: Digest) -> bytes | None:
+        """Return the bytes of a kept manifest, or None where they are lost or spoilt: the reason is in the log."""
+        raw = self._memory.get(digest)
+        if raw is not None:
+            return raw
+        try:
+            raw = await self._load(digest)
+        except OSError as error:
+            _log.error("manifest.unreadable", digest=str(digest), error=str(error))
+            return None
+        if raw is None:
+            _log.error("manifest.missing", digest=str(digest))
+            return None
+        if Digest.of(raw, digest.algorithm) != digest:
+            _log.error("manifest.corrupt", digest=str(digest))
+            await self._blobs.delete(digest)
+            return None
+        self._remember(digest, raw)
+        return raw
+
+    async def keep(
+        self,
+        repository: RepositoryName,
+        content: tuple[FetchedManifest, Manifest],
+        provenance: Provenance,
+        tags: Sequence[TagRecord] = (),
+    ) -> bool:
+        """Keep a fetched manifest, with `tags` that point to it, for `repository`.
+
+        Return False where the store has no room: a pull goes on without being kept.
+        """
+        fetched, manifest = content
+        record = ManifestRecord(
+            fetched.digest,
+            fetched.media_type,
+            len(fetched.raw),
+            manifest.artifact_type,
+            manifest.subject.digest if manifest.subject is not None else None,
+            tuple(manifest.annotations.items()),
+        )
+        self._remember(fetched.digest, fetched.raw)
+        try:
+            await self._store(fetched.digest, fetched.raw)
+            for tag in tags or (None,):
+                await self._metadata.remember(repository, record, manifest.children, provenance=provenance, tag=tag)
+        except StorageFullError as error:
+            _log.warning("manifest.not_kept", repository=repository, digest=str(fetched.digest), error=str(error))
+            return False
+        return True
+
+    def _remember(self, digest: Digest, raw: bytes) -> None:
+        if len(raw) <= self._memory.maxsize:
+            self._memory[digest] = raw
+
+    async def _load(self, digest: Digest) -> bytes | None:
+        reader = await self._blobs.open(digest)
+        if reader is None:
+            return None
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while part := await reader.read(size, reader.size - size):
+                parts.append(part)
+                size += len(part)
+        finally:
+            reader.close()
+        return b"".join(parts)
+
+    async def _store(self, digest: Digest, raw: bytes) -> None:
+        size = await self._blobs.stat(digest)
+        if size == len(raw):
+            return
+        if size is not None:  # a file cut short would otherwise count as stored
+            await self._blobs.delete(digest)
+        async with self._blobs.writer(digest) as writer:
+            await writer.write(raw)
+            await writer.commit()

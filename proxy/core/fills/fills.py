@@ -1,0 +1,180 @@
+"""The fills of this process: at most one per digest, whoever asks."""
+
+import asyncio
+
+import structlog
+from cachetools import TTLCache
+
+from proxy.config.settings import FillSettings, UpstreamSettings
+from proxy.core.fills.bypass import Bypass, BypassSource
+from proxy.core.fills.fill import Fill, Phase
+from proxy.core.fills.follower import Follower
+from proxy.core.fills.owner import Owner, WrongBytesError
+from proxy.core.fills.ports import PartialStore, State
+from proxy.core.fills.room import Room
+from proxy.core.fills.tail import TailSource
+from proxy.core.ports import BlobStore, Clock, StorageFullError
+from proxy.core.sources import BlobRoute, BlobSource
+from proxy.core.stored import StoredBlob
+from proxy.core.tasks import Tasks
+from proxy.model.cache_status import CacheStatus, Forward
+from proxy.model.digest import Digest
+from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure
+from proxy.telemetry.metrics import Metrics
+
+_REMEMBERED = 4096
+"""Digests whose bytes were wrong that are kept in mind at a time."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Fills:
+    """Serve blobs: from the store, or while they are being fetched.
+
+    For each digest one background task downloads, or follows the process that does; any number of clients read what
+    is there, each at its own speed. A client that leaves changes nothing.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the composition root hands in each part
+        self,
+        partials: PartialStore,
+        blobs: BlobStore,
+        tasks: Tasks,
+        clock: Clock,
+        settings: FillSettings,
+        upstreams: UpstreamSettings,
+        min_free: int,
+        metrics: Metrics,
+    ) -> None:
+        """Start without fills. `min_free` is the space in bytes that fills leave free."""
+        self._partials = partials
+        self._blobs = blobs
+        self._tasks = tasks
+        self._settings = settings
+        self._metrics = metrics
+        self._room = Room(blobs, min_free)
+        # An owner is silent while a transfer stalls, and then while the next one gets its answer.
+        patience = upstreams.stall_timeout + upstreams.budget
+        self._follower = Follower(clock, settings.poll.total_seconds(), patience.total_seconds(), settings.batch)
+        self._fills: dict[Digest, Fill] = {}
+        self._failed: TTLCache[Digest, str] = TTLCache(
+            _REMEMBERED, settings.failed_ttl.total_seconds(), timer=clock.monotonic
+        )
+
+    async def open(self, digest: Digest, route: BlobRoute, *, size: int | None = None) -> BlobSource:
+        """Return a source of the blob as soon as its size is known; the caller closes it.
+
+        `size`, from a descriptor, lets the answer begin at `headers_deadline` although upstream has not answered. A
+        source whose status is `hit` or `collapsed` did not come by `route`: that this repository may serve the blob
+        must be shown otherwise. Raises `UpstreamError` where no bytes can be had by `route`, or a moment ago they
+        were wrong, and `ProxyError` UNAVAILABLE while the server shuts down.
+        """
+        fill = self._fills.get(digest)
+        if fill is None:
+            reader = await self._blobs.open(digest)
+            if reader is not None:
+                return StoredBlob(reader, CacheStatus(hit=True))
+            fill = self._fills.get(digest)  # another request may have begun it meanwhile
+        joined = fill is not None
+        if fill is None:
+            fill = self._begin(digest, size)
+        else:
+            self._metrics.fills_joined.inc()
+        fill.join(route)
+        source: BlobSource | None = None
+        try:
+            source = await self._answer(fill, route, size, joined=joined)
+        finally:
+            if not isinstance(source, TailSource):
+                fill.leave()
+        return source
+
+    async def _answer(self, fill: Fill, route: BlobRoute, size: int | None, *, joined: bool) -> BlobSource:
+        """Wait until it is clear what the blob is served from, no longer than the deadline where its size is known."""
+        total = size
+        try:
+            async with asyncio.timeout(None if size is None else self._settings.headers_deadline.total_seconds()):
+                await _wait(fill, route)
+                total = size if fill.total is None else fill.total
+                if fill.phase is Phase.UNCACHED and fill.readable == 0:
+                    return await BypassSource.open(fill.digest, route, self._settings, self._metrics, self._tasks)
+        except TimeoutError:
+            pass
+        if total is None:
+            raise AssertionError("a fill that is answered knows its size")
+        fill.promised = True
+        unkept = fill.phase is Phase.UNCACHED
+        status = CacheStatus(
+            forward=Forward.MISS,
+            collapsed=joined or fill.carrier != route.name,
+            stored=not unkept,
+            bypass=unkept,
+        )
+        bypass = Bypass(fill.digest, total, route, self._settings, self._metrics)
+        return TailSource(fill, route, total, status, bypass)
+
+    def _begin(self, digest: Digest, size: int | None) -> Fill:
+        if self._tasks.draining:
+            raise ProxyError(ErrorCode.UNAVAILABLE)
+        failed = self._failed.get(digest)
+        if failed is not None:
+            raise UpstreamError(UpstreamFailure.GARBAGE, failed)
+        fill = Fill(digest, size)
+        self._tasks.spawn(f"fill {digest}", self._work(fill))
+        self._fills[digest] = fill
+        return fill
+
+    async def _work(self, fill: Fill) -> None:
+        """Bring `fill` to its end."""
+        self._metrics.fills_active.inc()
+        owner = Owner(fill, self._settings, self._room, self._metrics)
+        try:
+            while fill.phase is Phase.FILLING:
+                fill.detach()
+                await self._advance(fill, owner)
+        except (StorageFullError, OSError) as error:
+            # The store cannot be written, or its device fails: no reason to leave clients without their bytes.
+            _log.warning("fill.uncached", digest=str(fill.digest), watermark=fill.watermark, reason=str(error))
+            fill.settle(fill.digest.hasher() if fill.watermark == 0 else None)
+            fill.stop()
+        finally:
+            if fill.phase is Phase.FILLING:  # cancelled by the shutdown, or broken
+                fill.fail(ProxyError(ErrorCode.UNAVAILABLE))
+            if not fill.settled:  # readers of an UNCACHED fill wait for it
+                fill.settle(None)
+            if isinstance(fill.error, WrongBytesError):
+                self._failed[fill.digest] = fill.error.message
+            del self._fills[fill.digest]
+            self._room.drop(fill)
+            fill.end()
+            self._metrics.fills_active.dec()
+
+    async def _advance(self, fill: Fill, owner: Owner) -> None:
+        """Use what there is of the blob to its end; a fill that stays FILLING must be opened again."""
+        partial = await self._partials.open(fill.digest)
+        fill.attach(partial)
+        if partial.state is State.FOLLOWED:
+            await self._follower.run(fill, partial)
+        elif partial.state is State.COMMITTED:
+            fill.reach(partial.watermark)
+            fill.promise(partial.watermark)
+            fill.finish()
+        if partial.state is State.OWNED and fill.phase is Phase.FILLING:
+            _log.info("fill.started", digest=str(fill.digest), watermark=partial.watermark)
+            await owner.run(partial)
+
+
+async def _wait(fill: Fill, route: BlobRoute) -> None:
+    """Wait until `fill` can answer who came by `route`; raise where it cannot.
+
+    Who waits while its own route is refused is told so, though another's may bring the bytes a moment later.
+    """
+    while True:
+        if fill.phase is Phase.FAILED:
+            raise fill.refusals.get(route.name) or fill.error or AssertionError("a failed fill says why")
+        # A blob without bytes has no last byte to hold back: who asks for one waits until it is verified.
+        if fill.phase is not Phase.FILLING or fill.total:
+            return
+        await fill.changed()
+        if route.name in fill.refusals:
+            raise fill.refusals[route.name]

@@ -1,0 +1,152 @@
+"""Manifests by tag and by digest, hosted here or pulled through."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from proxy.core.contents import ManifestContents
+from proxy.core.negative import Asked
+from proxy.core.ports import MetadataStore
+from proxy.core.rules import Resolution
+from proxy.core.tags import Found, TagMoves, TagService
+from proxy.core.translation import Missing
+from proxy.core.upstreams import Upstreams
+from proxy.model.cache_status import CacheStatus, Forward
+from proxy.model.digest import Digest
+from proxy.model.errors import ErrorCode, ProxyError, UpstreamError
+from proxy.model.media_types import IMAGES, INDEXES
+from proxy.model.reference import Tag
+from proxy.model.rule import Remote
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestAnswer:
+    """A manifest for a client.
+
+    `raw` are its bytes exactly as they were pushed or sent; None where only HEAD was asked. `digest` is in the
+    algorithm that the client asked for, sha256 for a tag. `warning` says, in plain text, why the copy may be old.
+    """
+
+    raw: bytes | None
+    media_type: str
+    digest: Digest
+    size: int
+    status: CacheStatus
+    warning: str | None = None
+
+
+class ManifestService:
+    """Answer for manifests. Every method raises `ProxyError` where there is nothing to answer with."""
+
+    def __init__(
+        self, metadata: MetadataStore, contents: ManifestContents, upstreams: Upstreams, moves: TagMoves
+    ) -> None:
+        self._metadata = metadata
+        self._contents = contents
+        self._upstreams = upstreams
+        self._tags = TagService(metadata, contents, upstreams, moves)
+
+    async def get(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
+        """Return the manifest with its bytes. By digest, the upstream is not asked once it is kept."""
+        if isinstance(reference, Digest):
+            return await self._get_digest(resolution, reference)
+        return await self._complete(resolution, await self._tags.find(resolution, reference))
+
+    async def head(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
+        """Return the manifest, without its bytes unless they are at hand; what is not kept is not fetched."""
+        if isinstance(reference, Digest):
+            return await self._head_digest(resolution, reference)
+        found = await self._tags.find(resolution, reference, head=True)
+        if found.size is not None:
+            record = found.record
+            return ManifestAnswer(None, record.media_type, record.digest, found.size, found.status, found.warning)
+        return await self._complete(resolution, found)
+
+    async def refresh(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
+        """Check a tag now, however fresh it is, and return what it means then; a digest has nothing to check."""
+        if isinstance(reference, Digest):
+            return await self._get_digest(resolution, reference)
+        return await self._complete(resolution, await self._tags.find(resolution, reference, forced=True))
+
+    async def purge(self, resolution: Resolution, reference: Tag | Digest | None) -> bool:
+        """Drop a cached tag, manifest or (None) whole repository; tell whether there was one.
+
+        Raises `ProxyError` UNSUPPORTED for hosted content: it could not be pulled again.
+        """
+        repository = resolution.repository
+        if resolution.remote is None:
+            raise ProxyError(
+                ErrorCode.UNSUPPORTED,
+                f"{repository} is hosted here, not cached: purging it would lose it; delete it instead",
+            )
+        self._tags.forget(repository)
+        _log.info("cache.purged", repository=repository, reference=str(reference) if reference else None)
+        if reference is None:
+            return await self._metadata.delete_repository(repository)
+        if isinstance(reference, Digest):
+            return await self._metadata.delete_manifest(repository, reference)
+        return await self._metadata.delete_tag(repository, reference)
+
+    async def _complete(self, resolution: Resolution, found: Found) -> ManifestAnswer:
+        """Return the manifest that a tag means, with its bytes."""
+        record = found.record
+        raw = found.raw if found.raw is not None else await self._contents.read(record.digest)
+        if raw is None:
+            # The file is lost. Who pulled it through can have it again; who hosts it cannot.
+            return await self._fetch(resolution, record.digest)
+        return ManifestAnswer(raw, record.media_type, record.digest, len(raw), found.status, found.warning)
+
+    async def _get_digest(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:
+        kept = await self._kept(resolution, digest)
+        return kept if kept is not None else await self._fetch(resolution, digest)
+
+    async def _kept(self, resolution: Resolution, digest: Digest) -> ManifestAnswer | None:
+        # Proof before bytes: that the bytes are stored does not say that this repository's upstream has them.
+        provenance = resolution.remote.provenance if resolution.remote is not None else None
+        record = await self._metadata.manifest(resolution.repository, digest, provenance)
+        raw = await self._contents.read(digest) if record is not None else None
+        if record is None or raw is None:
+            return None
+        return ManifestAnswer(raw, record.media_type, digest, len(raw), CacheStatus(hit=True))
+
+    async def _head_digest(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:
+        kept = await self._kept(resolution, digest)
+        remote = resolution.remote
+        if kept is not None or remote is None:
+            return kept or await self._fetch(resolution, digest)
+        named = await self._metadata.descriptor(resolution.repository, digest, remote.provenance)
+        if named is not None and named.media_type in INDEXES | IMAGES:
+            return ManifestAnswer(None, named.media_type, digest, named.size, CacheStatus(hit=True))
+        try:
+            head = await self._upstreams.head_manifest(remote, digest, retry=True)
+        except UpstreamError as error:
+            raise self._upstreams.answer(error, remote, Missing.MANIFEST) from error
+        if head.size is None or head.digest not in {None, digest}:
+            # The bytes tell the length, and whether they are the content of this digest.
+            return await self._fetch(resolution, digest)
+        return ManifestAnswer(None, head.media_type, digest, head.size, CacheStatus(forward=Forward.MISS))
+
+    async def _fetch(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:
+        remote, repository = resolution.remote, resolution.repository
+        if remote is None:
+            raise ProxyError(ErrorCode.MANIFEST_UNKNOWN, detail={"name": repository, "digest": str(digest)})
+
+        async def fetch() -> ManifestAnswer:
+            return await self._pull(resolution, remote, digest)
+
+        key = ("manifest", repository, remote.rule.prefix, remote.provenance, digest)
+        try:
+            return await self._upstreams.once(key, fetch)
+        except UpstreamError as error:
+            raise self._upstreams.answer(error, remote, Missing.MANIFEST) from error
+
+    async def _pull(self, resolution: Resolution, remote: Remote, digest: Digest) -> ManifestAnswer:
+        content = await self._upstreams.get_manifest(remote, digest, retry=True)
+        fetched = content[0]
+        tags = self._tags.awaited(resolution.repository, remote, digest)
+        kept = await self._contents.keep(resolution.repository, content, remote.provenance, tags)
+        self._upstreams.forget(remote, Asked.MANIFEST, str(digest))
+        status = CacheStatus(forward=Forward.MISS, stored=kept, bypass=not kept)
+        return ManifestAnswer(fetched.raw, fetched.media_type, digest, len(fetched.raw), status)

@@ -1,0 +1,34 @@
+"""What the configuration says about asking upstreams and about the character of the registry."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+from proxy.config.settings import RegistrySettings, UpstreamSettings
+from proxy.model.rule import Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Settings for all rules together. `ecr`: follow ECR to the letter where the friendly superset differs."""
+
+    negative_ttl: timedelta = timedelta(seconds=60)
+    retry_check_after: timedelta = timedelta(seconds=60)
+    listing_ttl: timedelta = timedelta(minutes=5)
+    offline: bool = False
+    ecr: bool = False
+
+    @classmethod
+    def of(cls, upstreams: UpstreamSettings, registry: RegistrySettings) -> Self:
+        """Return what these sections of the configuration say."""
+        return cls(
+            negative_ttl=upstreams.negative_ttl,
+            retry_check_after=upstreams.retry_check_after,
+            listing_ttl=upstreams.listing_ttl,
+            offline=upstreams.offline,
+            ecr=registry.compatibility == "ecr",
+        )
+
+    def is_offline(self, remote: Remote) -> bool:
+        """Tell whether no request may be made to this upstream."""
+        return self.offline or remote.rule.offline

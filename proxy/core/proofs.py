@@ -1,0 +1,74 @@
+"""Proof before bytes: which upstream repositories were shown to hold a blob.
+
+Stored bytes are shared by all repositories, so that they are fetched and kept once. Whether one repository may serve
+them is another question: its own upstream, asked with its own credentials, must have shown to hold them.
+"""
+
+import structlog
+from cachetools import TTLCache
+
+from proxy.core.ports import BlobStore, Proofs, StorageFullError
+from proxy.core.upstreams import Upstreams
+from proxy.model.digest import Digest
+from proxy.model.errors import UpstreamError, UpstreamFailure
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import Provenance, Remote
+
+_log = structlog.get_logger(__name__)
+
+_RECENT = 50_000
+
+
+class ProofService:
+    """Keep proofs: durable in the metadata, the newest also in memory, where all clients of a running fill see them.
+
+    What was shown through one account to one upstream repository is shown to every rule with both.
+    """
+
+    def __init__(self, metadata: Proofs, blobs: BlobStore, upstreams: Upstreams) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._upstreams = upstreams
+        ttl = upstreams.policy.negative_ttl.total_seconds()
+        self._recent: TTLCache[tuple[Provenance, Digest], int] = TTLCache(_RECENT, ttl, timer=upstreams.clock.monotonic)
+
+    async def has(self, repository: RepositoryName, remote: Remote, digest: Digest) -> bool:
+        """Tell whether the repository may serve the blob."""
+        if self.recent(remote, digest) is not None:
+            return True
+        return await self._metadata.proven(repository, digest, remote.provenance)
+
+    def recent(self, remote: Remote, digest: Digest) -> int | None:
+        """Return the size of a blob that the upstream showed a moment ago, or None."""
+        return self._recent.get((remote.provenance, digest))
+
+    def shown(self, repository: RepositoryName, remote: Remote, digest: Digest, size: int) -> None:
+        """Note that the upstream answered with the blob; nobody waits until that is written down."""
+        known = self.recent(remote, digest) is not None
+        self._recent[remote.provenance, digest] = size
+        if not known:
+            self._upstreams.tasks.spawn(f"prove {digest}", self._prove(repository, remote, digest))
+
+    async def ask(self, repository: RepositoryName, remote: Remote, digest: Digest) -> int:
+        """Have the upstream show, by one HEAD, that it holds the blob, and return its size.
+
+        Raises `UpstreamError` where it does not, or speaks of other bytes than those that are stored.
+        """
+        size = await self._upstreams.head_blob(remote, digest)
+        stored = await self._blobs.stat(digest)
+        if stored is not None and stored != size:
+            raise UpstreamError(
+                UpstreamFailure.GARBAGE,
+                f"{remote.rule.upstream} says that the blob has {size} bytes; the content of that digest has {stored}",
+            )
+        self._recent[remote.provenance, digest] = size
+        if stored is not None:
+            await self._prove(repository, remote, digest)
+        return size
+
+    async def _prove(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
+        try:
+            await self._metadata.prove(repository, digest, remote.provenance)
+        except StorageFullError as error:
+            # Without it the upstream is asked once more, later; the pull goes on.
+            _log.warning("proof.not_kept", repository=repository, digest=str(digest), error=str(error))

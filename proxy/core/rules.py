@@ -1,0 +1,240 @@
+"""From what a request names to the repository that is meant, and the upstream behind it: a pure function."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from proxy.config.settings import Settings
+from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.reference import RepositoryName, parse_repository
+from proxy.model.rule import DOCKER_HUB, DOCKER_HUB_ALIASES, ROOT, CacheRule, Remote
+
+OFFICIAL = "library"
+"""The namespace of Docker Hub's official images: ``nginx`` is ``library/nginx`` there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a request named, before mapping.
+
+    `ns` is the registry host that the client means (containerd's ``?ns=``). `mirror` is the prefix of the rule
+    that the listener, or a ``/<prefix>/v2/`` URL, belongs to.
+    """
+
+    name: RepositoryName
+    ns: str | None = None
+    mirror: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What is meant: a repository of this registry and, unless it is hosted here, the upstream one behind it.
+
+    `repository` is canonical: every spelling of one upstream repository under one rule has the same. `reason` tells
+    people in one sentence how it was found. `namespace` is the host that ``ns`` named, where it took part in
+    choosing the upstream: answers echo it as ``OCI-Namespace``.
+    """
+
+    repository: RepositoryName
+    remote: Remote | None
+    reason: str
+    namespace: str | None = None
+
+
+class RuleSet:
+    """The cache rules of one configuration, ready to resolve names.
+
+    `hosted` are patterns of names that never go upstream: ``*`` stands for one segment, ``**`` for one or
+    more. `add_library` puts Docker Hub's official images under ``library/``. Raises ValueError, with a sentence for
+    the operator, where two rules have one prefix or where it is open which rule ``ns`` would mean.
+    """
+
+    def __init__(self, rules: Sequence[CacheRule], *, hosted: Sequence[str] = (), add_library: bool = True) -> None:
+        self.rules = tuple(rules)
+        self.hosted = tuple(hosted)
+        self.add_library = add_library
+        self._patterns = tuple((pattern, tuple(pattern.split("/"))) for pattern in hosted)
+        self._by_prefix = _by_prefix(self.rules)
+        self._by_host = _by_host(self.rules)
+        self._depth = max((prefix.count("/") + 1 for prefix in self._by_prefix), default=0)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the rules of a configuration; ValueError as above."""
+        relaxed = settings.registry.compatibility == "relaxed"
+        return cls(settings.cache_rules(), hosted=settings.registry.hosted, add_library=relaxed)
+
+    def rule(self, prefix: str) -> CacheRule | None:
+        """Return the rule with this prefix, or None."""
+        return self._by_prefix.get(prefix)
+
+    def resolve(self, address: Address) -> Resolution:
+        """Return what `address` means.
+
+        Raises `ProxyError`: NAME_UNKNOWN where the address names no repository that could exist here, NAME_INVALID
+        where the mapped name is longer than names may be.
+        """
+        if address.mirror is not None:
+            return self._on_mirror(address.name, address.mirror, address.ns)
+        if address.ns is not None:
+            return self._in_namespace(address.name, address.ns)
+        found = self._longest(address.name, self.rules)
+        if found is not None:
+            rule, rest = found
+            return self._below(rule, rest, f"it begins with {rule.prefix}/, the prefix of a rule", None)
+        root = self._by_prefix.get(ROOT)
+        if root is not None:
+            return self._below(root, address.name, "no other prefix fits, so it belongs to the ROOT rule", None)
+        if address.name in self._by_prefix and self._hosted_by(address.name) is None:
+            raise _unknown(
+                address.name,
+                f"{address.name} is the prefix of a cache rule, not a repository: name an image below it, such as "
+                f"{address.name}/NAME",
+            )
+        return Resolution(address.name, None, f"{address.name} is outside the prefix of every rule: it is hosted here")
+
+    def _on_mirror(self, name: RepositoryName, prefix: str, ns: str | None) -> Resolution:
+        rule = self._by_prefix.get(prefix)
+        if rule is None:
+            raise _unknown(name, f"this address mirrors the rule {prefix}, and there is no such rule")
+        host = _canonical_host(ns) if ns is not None else None
+        if host is not None and host not in _hosts(rule):
+            raise _unknown(name, f"this address mirrors {rule.upstream} only; ns={_shown(ns)} is another registry")
+        return self._below(rule, name, f"the address is a mirror of the rule {prefix}", host and ns)
+
+    def _in_namespace(self, name: RepositoryName, ns: str) -> Resolution:
+        host = _canonical_host(ns)
+        rules = self._by_host.get(host, {})
+        found = self._longest(name, rules.values())
+        if found is not None:
+            rule, rest = found
+            reason = f"it begins with {rule.prefix}/, the prefix of a rule for ns={ns}"
+            return self._below(rule, rest, reason, ns)
+        if not rules:
+            raise _unknown(name, f"no cache rule has the upstream that ns={_shown(ns)} names")
+        rule = _namespace_rule(host, rules.values())
+        reason = f"ns={ns} names the upstream of the rule {rule.prefix}, to which the whole name belongs"
+        rest = name
+        if rule.upstream_prefix:
+            # The client means <ns>/<name>. A rule with an upstream prefix reaches a part of that registry only.
+            before = f"{rule.upstream_prefix}/"
+            if not name.startswith(before):
+                raise _unknown(name, f"the rule {rule.prefix} reaches only {rule.upstream}/{rule.upstream_prefix}/")
+            rest = RepositoryName(name.removeprefix(before))
+        return self._below(rule, rest, reason, ns)
+
+    def _longest(self, name: str, rules: Iterable[CacheRule]) -> tuple[CacheRule, RepositoryName] | None:
+        allowed = {rule.prefix for rule in rules} - {ROOT}
+        segments = name.split("/")
+        # Something must follow the prefix: "docker-hub" alone names no image.
+        for count in range(min(self._depth, len(segments) - 1), 0, -1):
+            prefix = "/".join(segments[:count])
+            if prefix in allowed:
+                return self._by_prefix[prefix], RepositoryName("/".join(segments[count:]))
+        return None
+
+    def _below(self, rule: CacheRule, rest: RepositoryName, reason: str, namespace: str | None) -> Resolution:
+        """Return the repository `rest` under `rule`; hosted names are kept from going upstream whatever led here."""
+        hosted = self._hosted_by(_local(rule, rest))
+        official = self.add_library and rule.upstream.is_docker_hub and not rule.upstream_prefix and "/" not in rest
+        if hosted is None and official:
+            rest = RepositoryName(f"{OFFICIAL}/{rest}")
+            hosted = self._hosted_by(_local(rule, rest))
+        repository = parse_repository(_local(rule, rest))
+        if hosted is not None:
+            return Resolution(
+                repository, None, f"{repository} is hosted here: it matches {hosted}, and never goes upstream"
+            )
+        remote = Remote(rule, parse_repository(f"{rule.upstream_prefix}/{rest}" if rule.upstream_prefix else rest))
+        added = f"; {OFFICIAL}/ was added, as Docker Hub's official images are there" if official else ""
+        return Resolution(
+            repository, remote, f"{reason}; upstream it is {rule.upstream}/{remote.repository}{added}", namespace
+        )
+
+    def _hosted_by(self, name: str) -> str | None:
+        segments = tuple(name.split("/"))
+        return next((pattern for pattern, parts in self._patterns if _fits(parts, segments)), None)
+
+
+class RuleBook:
+    """The rules in force. A reload replaces them at once; what is under way ends by the rules it began with."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.current = rules
+
+    def replace(self, rules: RuleSet) -> None:
+        """Put other rules in force."""
+        self.current = rules
+
+
+def _by_prefix(rules: Iterable[CacheRule]) -> dict[str, CacheRule]:
+    found: dict[str, CacheRule] = {}
+    for rule in rules:
+        if rule.prefix in found:
+            raise ValueError(f"two rules have the prefix {rule.prefix}; a prefix belongs to one rule")
+        found[rule.prefix] = rule
+    return found
+
+
+def _by_host(rules: Iterable[CacheRule]) -> Mapping[str, Mapping[str, CacheRule]]:
+    found: dict[str, dict[str, CacheRule]] = {}
+    for rule in rules:
+        for host in _hosts(rule):
+            found.setdefault(host, {})[rule.prefix] = rule
+    for host, group in found.items():
+        _namespace_rule(host, group.values())
+    return found
+
+
+def _namespace_rule(host: str, rules: Iterable[CacheRule]) -> CacheRule:
+    """Return the rule that ``ns`` means: the only one, the marked one, or the only one without upstream prefix."""
+    group = list(rules)
+    marked = [rule for rule in group if rule.ns]
+    candidates = marked or [rule for rule in group if not rule.upstream_prefix]
+    if len(group) == 1:
+        return group[0]
+    if len(candidates) != 1:
+        names = ", ".join(rule.prefix for rule in group)
+        raise ValueError(
+            f"the rules {names} all have the upstream {host}, and it is open which one clients mean by ns={host}: "
+            f"write `ns: true` in exactly one of them"
+        )
+    return candidates[0]
+
+
+def _hosts(rule: CacheRule) -> frozenset[str]:
+    """Return every spelling of the rule's upstream that ``ns`` may have, in canonical form."""
+    upstream = rule.upstream
+    return frozenset({_canonical_host(upstream.authority), _canonical_host(f"{upstream.host}:{upstream.port}")})
+
+
+def _canonical_host(text: str) -> str:
+    """Return `text` as hosts are compared: lower case, Docker Hub's aliases as one, the port kept."""
+    host, separator, port = text.partition(":")
+    host = host.lower().removesuffix(".") if text.isascii() else host
+    return f"{DOCKER_HUB if host in DOCKER_HUB_ALIASES else host}{separator}{port}"
+
+
+def _local(rule: CacheRule, rest: str) -> str:
+    return rest if rule.prefix == ROOT else f"{rule.prefix}/{rest}"
+
+
+def _fits(pattern: tuple[str, ...], segments: tuple[str, ...]) -> bool:
+    """Tell whether `segments` match: ``*`` is one segment, ``**`` one or more, other parts themselves."""
+    reached = {0}
+    for part in pattern:
+        if part == "**":
+            reached = set(range(min(reached) + 1, len(segments) + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(segments) and part in {"*", segments[at]}}
+        if not reached:
+            return False
+    return len(segments) in reached
+
+
+def _shown(ns: str | None) -> str:
+    return repr((ns or "")[:100])
+
+
+def _unknown(name: str, message: str) -> ProxyError:
+    return ProxyError(ErrorCode.NAME_UNKNOWN, message, detail={"name": name})
