@@ -1,0 +1,1 @@
+"""Throughput beside other programs, measured in one run on one machine."""

@@ -1,0 +1,66 @@
+"""The grammar of names, tags and digests, against generated text."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.model.digest import Digest
+from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.reference import RepositoryName, Tag, is_tag, parse_reference, parse_repository
+
+SAFE = re.compile(r"[a-z0-9][a-z0-9._/-]*[a-z0-9]|[a-z0-9]")
+word = st.from_regex(r"[a-z0-9]{1,5}", fullmatch=True)
+separator = st.sampled_from([".", "_", "__", "-", "--", "---"])
+
+
+@st.composite
+def components(draw: st.DrawFn) -> str:
+    text = draw(word)
+    for _ in range(draw(st.integers(0, 2))):
+        text += draw(separator) + draw(word)
+    return text
+
+
+@given(st.lists(components(), min_size=1, max_size=5).map("/".join))
+def test_names_of_the_grammar_are_accepted(name: str) -> None:
+    assert parse_repository(name) == name
+
+
+@given(st.text(max_size=20) | st.text(alphabet="aA0._-/%:\n\u00e9", max_size=12))
+def test_names_are_accepted_only_where_they_are_safe_in_paths(text: str) -> None:
+    found: RepositoryName | ErrorCode
+    try:
+        found = parse_repository(text)
+    except ProxyError as error:
+        found = error.code
+    if isinstance(found, ErrorCode):
+        assert found is ErrorCode.NAME_INVALID
+    else:
+        assert found == text
+        assert SAFE.fullmatch(found)
+        assert not {"", ".", ".."} & set(found.split("/"))
+
+
+@given(st.text(max_size=20) | st.text(alphabet="aA0._-/%:\n\u00e9", max_size=12))
+def test_references_are_tags_digests_or_refused(text: str) -> None:
+    found: Tag | Digest | ErrorCode
+    try:
+        found = parse_reference(text)
+    except ProxyError as error:
+        found = error.code
+    if isinstance(found, Digest):
+        assert str(found) == text
+    elif isinstance(found, str):
+        assert is_tag(found)
+        assert found == text
+        assert not found.startswith((".", "-"))
+        assert "/" not in found
+    else:
+        assert found in {ErrorCode.DIGEST_INVALID, ErrorCode.MANIFEST_UNKNOWN}
+
+
+@given(st.binary(max_size=50), st.sampled_from(["sha256", "sha512"]))
+def test_digests_survive_writing_and_reading(content: bytes, algorithm: str) -> None:
+    digest = Digest.of(content, algorithm)
+    assert Digest.parse(str(digest)) == digest

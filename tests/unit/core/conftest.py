@@ -1,0 +1,86 @@
+"""The services of core over stores and upstreams in memory."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from proxy.config.settings import parse_upstream
+from proxy.core.blobs import BlobService
+from proxy.core.contents import ManifestContents
+from proxy.core.listings import ListingService
+from proxy.core.manifests import ManifestService
+from proxy.core.policy import Policy
+from proxy.core.rules import Address, Resolution, RuleSet
+from proxy.core.tags import EveryTagMoves, TagMoves
+from proxy.core.tasks import Tasks
+from proxy.core.upstreams import Upstreams
+from proxy.model.credentials import SecretSource, UserPassword
+from proxy.model.reference import parse_repository
+from proxy.model.rule import CacheRule
+from proxy.storage.blobs.memory import MemoryBlobStore
+from proxy.telemetry.metrics import Metrics
+from tests.support.clock import FakeClock
+from tests.support.fake_upstream import FakeUpstream, UpstreamRepository
+from tests.support.filling_metadata import FillingMetadata
+from tests.support.memory_fills import MemoryFills
+
+RULE = CacheRule("quay", parse_upstream("quay.io"), stale_after=timedelta(seconds=30))
+ACCOUNT = UserPassword("robot", SecretSource(env="QUAY_PASSWORD"))
+SOURCE = "quay.io/app/web"
+
+
+@dataclass
+class Bench:
+    """The services of one server process, what stands behind them, and the rules in force."""
+
+    upstream: FakeUpstream
+    clock: FakeClock
+    tasks: Tasks
+    rules: tuple[CacheRule, ...] = (RULE,)
+    policy: Policy = field(default_factory=Policy)
+    moves: TagMoves = field(default_factory=EveryTagMoves)
+    metadata: FillingMetadata = field(default_factory=FillingMetadata)
+    store: MemoryBlobStore = field(default_factory=MemoryBlobStore)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with fills into the store."""
+        self.fills = MemoryFills(self.store)
+        self.start()
+
+    def start(self) -> None:
+        """Begin a process over the same stores: whatever was in memory is gone."""
+        self.upstreams = upstreams = Upstreams(self.upstream, self.tasks, self.clock, self.policy, self.metrics)
+        self.contents = ManifestContents(self.metadata, self.store)
+        self.manifests = ManifestService(self.metadata, self.contents, upstreams, self.moves)
+        self.blobs = BlobService(self.metadata, self.store, self.fills, upstreams)
+        self.listings = ListingService(self.metadata, upstreams)
+
+    def with_rule(self, **changes: Any) -> CacheRule:  # noqa: ANN401 - fields by name
+        """Change the first rule, as a reload does."""
+        self.rules = (replace(self.rules[0], **changes), *self.rules[1:])
+        return self.rules[0]
+
+    def with_policy(self, **changes: Any) -> None:  # noqa: ANN401 - fields by name
+        self.policy = replace(self.policy, **changes)
+        self.start()
+
+    def resolve(self, name: str = "quay/app/web", ns: str | None = None) -> Resolution:
+        return RuleSet(self.rules).resolve(Address(parse_repository(name), ns))
+
+    @property
+    def web(self) -> UpstreamRepository:
+        """The upstream repository behind quay/app/web."""
+        return self.upstream.repository(SOURCE)
+
+
+@pytest.fixture
+async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
+    async with Tasks() as tasks:
+        yield Bench(FakeUpstream(), clock, tasks)

@@ -1,0 +1,141 @@
+"""The small parts of a fill, each for itself."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.core.fills.fill import Fill
+from proxy.core.fills.hashing import PrefixHash, update
+from proxy.core.fills.transfer import DiscontinuityError, Pipe, chunks_from, together
+from proxy.core.fills.window import Window
+from proxy.model.digest import Digest
+from proxy.model.errors import UpstreamError
+from tests.support.background import started
+from tests.support.routes import Answer, ScriptedRoute, broken
+
+
+async def chunked(*chunks: bytes, error: UpstreamError | None = None) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+    if error is not None:
+        raise error
+
+
+class TestWindow:
+    def test_gives_bytes_across_chunks(self) -> None:
+        window = Window(100)
+        for position in range(0, 50, 10):
+            window.append(position, bytes(range(position, position + 10)))
+        assert b"".join(window.pieces(5, 20)) == bytes(range(5, 25))
+        assert b"".join(window.pieces(45, 20)) == bytes(range(45, 50))
+        assert window.pieces(50, 20) == []
+
+    def test_forgets_the_oldest(self) -> None:
+        window = Window(25)
+        for position in range(0, 50, 10):
+            window.append(position, bytes(10))
+        assert window.pieces(29, 1) == []
+        assert b"".join(window.pieces(30, 99)) == bytes(20)
+
+    def test_keeps_one_chunk_that_is_longer_than_the_limit(self) -> None:
+        window = Window(5)
+        window.append(0, b"0123456789")
+        assert window.pieces(3, 4) == [b"3456"]
+
+    def test_gives_a_whole_chunk_without_a_copy(self) -> None:
+        window = Window(100)
+        chunk = b"0123456789"
+        window.append(0, chunk)
+        assert window.pieces(0, 10)[0] is chunk
+
+
+class TestPipe:
+    async def test_gives_what_is_there_about_as_much_as_asked_for(self) -> None:
+        pipe = Pipe(1000)
+        await pipe.receive(chunked(b"a" * 10, b"b" * 10, b"c" * 10))
+        assert await pipe.take(15) == [b"a" * 10 + b"b" * 10]
+        assert await pipe.take(15) == [b"c" * 10]
+        assert await pipe.take(15) == []
+
+    async def test_gives_the_bytes_before_an_error_and_then_the_error(self) -> None:
+        pipe = Pipe(1000)
+        await pipe.receive(chunked(b"ab", error=broken()))
+        assert await pipe.take(15) == [b"ab"]
+        with pytest.raises(UpstreamError):
+            await pipe.take(15)
+
+    async def test_pauses_the_sender_when_it_is_full(self) -> None:
+        pipe = Pipe(20)
+        sending = started(pipe.receive(chunked(*[b"x" * 10] * 10)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not sending.done()
+        assert pipe.size == 20
+        taken = b""
+        while chunks := await pipe.take(10):
+            taken += b"".join(chunks)
+        assert taken == b"x" * 100
+
+    async def test_joins_small_chunks_and_keeps_large_ones(self) -> None:
+        pipe = Pipe(1 << 20)
+        large = b"l" * (64 << 10)
+        await pipe.receive(chunked(large, b"a", b"b", large))
+        taken = await pipe.take(1 << 20)
+        assert taken[0] is large
+        assert b"".join(taken) == large + b"ab" + large
+
+
+class TestChunksFrom:
+    async def collect(self, route: ScriptedRoute, start: int) -> bytes:
+        self.got: list[bytes] = []
+        async with route.open(start, "") as body:
+            async for chunk in chunks_from("route", body, start):
+                self.got.append(chunk)
+        return b"".join(self.got)
+
+    async def test_skips_what_a_whole_body_repeats(self) -> None:
+        assert await self.collect(ScriptedRoute(b"0123456789", Answer(start=0), chunk=3), 4) == b"456789"
+
+    async def test_says_where_a_body_ended_early(self) -> None:
+        with pytest.raises(UpstreamError, match="after 5 of 10"):
+            await self.collect(ScriptedRoute(b"0123456789", Answer(ends=5), chunk=3), 0)
+
+    async def test_refuses_a_body_that_runs_over(self) -> None:
+        route = ScriptedRoute(b"0123456789", Answer(total=9), chunk=3)
+        with pytest.raises(DiscontinuityError):
+            await self.collect(route, 0)
+        assert b"".join(self.got) == b"012345"
+
+
+class TestTogether:
+    async def test_raises_what_the_first_to_fail_raised_and_ends_the_others(self) -> None:
+        ended = asyncio.Event()
+
+        async def waits() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        async def fails() -> None:
+            raise broken()
+
+        with pytest.raises(UpstreamError):
+            await together(waits(), fails())
+        assert ended.is_set()
+
+
+class TestHashing:
+    async def test_short_and_long_pieces_give_the_digest_of_all(self) -> None:
+        hasher = Digest.of(b"").hasher()
+        for piece in (b"a", b"b" * 100_000, b"c"):
+            await update(hasher, [piece])
+        assert hasher.hexdigest() == hashlib.sha256(b"a" + b"b" * 100_000 + b"c").hexdigest()
+
+    async def test_bytes_that_are_no_longer_there_are_an_error(self) -> None:
+        fill = Fill(Digest.of(b"x"), None)
+        fill.watermark = 10
+        with pytest.raises(OSError, match="no longer there"):
+            await PrefixHash(fill, 100).reach(10)

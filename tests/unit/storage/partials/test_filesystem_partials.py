@@ -1,0 +1,318 @@
+"""What only the files show; the rest is the contract of the port."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.core.fills.ports import Origin, Partial, State
+from proxy.core.ports import StorageFullError
+from proxy.model.digest import Digest
+from proxy.storage.layout import Layout
+from proxy.storage.partials import FilesystemPartialStore
+from proxy.storage.partials.descriptor import Descriptor
+from proxy.storage.partials.record import Record, Stage, read_boot_id, read_origin, read_record, write_record
+from proxy.storage.threads import Threads
+from tests.support.background import started
+from tests.support.limits import largest_file
+
+DATA = bytes(range(256)) * 20
+DIGEST = Digest.of(DATA)
+ORIGIN = Origin("hub library/nginx", '"etag"')
+BOOT = read_boot_id()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[Threads]:
+    threads = Threads("partials", 4)
+    yield threads
+    await asyncio.to_thread(threads.close)
+
+
+@pytest.fixture
+def store(layout: Layout, threads: Threads) -> FilesystemPartialStore:
+    return FilesystemPartialStore(layout, threads)
+
+
+async def left_behind(store: FilesystemPartialStore, size: int = 1000) -> None:
+    """Leave what an owner leaves that was killed after `size` bytes."""
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    await owner.append([DATA[:size]])
+    owner.close()
+
+
+def rewrite(layout: Layout, stage: Stage = Stage.FILLING, *, watermark: int = 1000, boot: bytes | None = None) -> None:
+    descriptor = os.open(layout.control(DIGEST), os.O_RDWR)
+    try:
+        write_record(descriptor, Record(stage, len(DATA), watermark, 0, BOOT if boot is None else boot))
+    finally:
+        os.close(descriptor)
+
+
+async def taken_over(partial: Partial) -> None:
+    """Wait until the lock of whoever has it now is free."""
+    while partial.state is not State.OWNED:
+        await partial.poll()
+        await asyncio.sleep(0)
+
+
+async def watermark(store: FilesystemPartialStore) -> int:
+    partial = await store.open(DIGEST)
+    assert partial.state is State.OWNED
+    partial.close()
+    return partial.watermark
+
+
+async def test_a_committed_file_is_the_blob_read_only_and_alone(store: FilesystemPartialStore, layout: Layout) -> None:
+    owner: Partial = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    await owner.append([DATA])
+    inode = layout.part(DIGEST).stat().st_ino
+    await owner.commit()
+    owner.close()
+    blob = layout.blob(DIGEST)
+    assert (blob.read_bytes(), blob.stat().st_mode & 0o777, blob.stat().st_ino) == (DATA, 0o440, inode)
+    assert [path for path in layout.root.rglob("*") if path.is_file()] == [blob]
+
+
+async def test_bytes_of_before_a_reboot_are_not_trusted(store: FilesystemPartialStore, layout: Layout) -> None:
+    await left_behind(store)
+    rewrite(layout, boot=b"another boot   .")
+    assert await watermark(store) == 0
+
+
+async def test_a_record_that_is_ahead_of_the_file_is_not_trusted(store: FilesystemPartialStore, layout: Layout) -> None:
+    await left_behind(store)
+    rewrite(layout, watermark=4000)
+    assert await watermark(store) == 1000
+
+
+async def test_bytes_behind_the_record_are_written_again(store: FilesystemPartialStore, layout: Layout) -> None:
+    await left_behind(store)
+    with layout.part(DIGEST).open("ab") as part:
+        part.write(b"?" * 500)  # written by an owner that was killed before it could say so
+    heir = await store.open(DIGEST)
+    assert heir.watermark == 1000
+    await heir.append([DATA[1000:]])
+    await heir.commit()
+    heir.close()
+    assert layout.blob(DIGEST).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"\0" * 64, b"x" * 200])
+async def test_bytes_without_a_sound_record_are_not_trusted(
+    store: FilesystemPartialStore, layout: Layout, damage: bytes
+) -> None:
+    await left_behind(store)
+    with layout.part(DIGEST).open("ab") as part:
+        part.write(b"?" * 2 * len(DATA))
+    layout.control(DIGEST).write_bytes(damage)
+    heir = await store.open(DIGEST)
+    assert (heir.state, heir.total, heir.watermark) == (State.OWNED, None, 0)
+    await heir.begin(len(DATA), ORIGIN)
+    await heir.append([DATA])
+    await heir.commit()
+    heir.close()
+    assert layout.blob(DIGEST).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("stage", [Stage.UNCACHED, Stage.FAILED, Stage.DISCARDED, Stage.COMMITTED])
+async def test_an_owner_that_died_before_it_had_tidied_up_is_tidied_up_after(
+    store: FilesystemPartialStore, layout: Layout, stage: Stage
+) -> None:
+    await left_behind(store)
+    rewrite(layout, stage)
+    assert await watermark(store) == 0
+
+
+async def test_a_follower_takes_over_from_an_owner_that_died_between_rename_and_record(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    await owner.append([DATA])
+    follower = await store.open(DIGEST)
+    layout.blob(DIGEST).parent.mkdir(parents=True)
+    layout.part(DIGEST).rename(layout.blob(DIGEST))
+    owner.close()
+    await follower.poll()
+    assert follower.state is State.COMMITTED
+    assert await follower.read(0, len(DATA)) == DATA
+    follower.close()
+    assert not layout.control(DIGEST).exists()
+
+
+async def test_a_follower_reads_the_blob_that_a_client_pushed_meanwhile(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    await owner.append([DATA[:100]])
+    follower = await store.open(DIGEST)
+    layout.blob(DIGEST).parent.mkdir(parents=True)
+    layout.blob(DIGEST).write_bytes(DATA)
+    owner.close()
+    await follower.poll()
+    assert follower.state is State.COMMITTED
+    assert await follower.read(0, len(DATA)) == DATA
+    follower.close()
+    assert list(layout.fills.rglob("*.*")) == []
+
+
+async def test_bytes_removed_by_hand_while_their_owner_lives_are_not_promised(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    await owner.append([DATA[:100]])
+    layout.part(DIGEST).unlink()
+    follower = await store.open(DIGEST)
+    await follower.poll()
+    assert (follower.state, follower.total, follower.watermark) == (State.FOLLOWED, None, 0)
+    follower.close()
+    owner.close()
+
+
+async def test_a_lock_on_a_control_file_without_a_name_is_worth_nothing(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    follower = await store.open(DIGEST)
+    layout.control(DIGEST).unlink()
+    owner.close()
+    await follower.poll()
+    assert follower.state is State.GONE
+    follower.close()
+
+
+async def test_a_device_that_is_full_leaves_the_watermark(store: FilesystemPartialStore) -> None:
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    with largest_file(3000):
+        await owner.append([DATA[:2000]])
+        with pytest.raises(StorageFullError):
+            await owner.append([DATA[2000:]])
+    assert owner.watermark == 2000
+    assert await owner.read(0, 5000) == DATA[:2000]
+    await owner.abandon(State.UNCACHED)
+    owner.close()
+
+
+async def test_a_file_that_is_longer_than_what_was_written_is_not_committed(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    await owner.append([DATA])
+    with layout.part(DIGEST).open("ab") as part:
+        part.write(b"?")
+    with pytest.raises(StorageFullError):
+        await owner.commit()
+    owner.close()
+    assert not layout.blob(DIGEST).exists()
+
+
+async def test_an_append_that_was_cancelled_holds_the_lock_until_it_has_ended(
+    store: FilesystemPartialStore, threads: Threads
+) -> None:
+    # Were the lock free at once, the successor and the rest of this call would write at the same time.
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    running, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        with owner._locked():  # noqa: SLF001 - what an append holds while it writes
+            running.set()
+            go_on.wait(10)
+
+    call = started(threads.run(slowly))
+    await asyncio.to_thread(running.wait, 10)
+    call.cancel()
+    owner.close()
+    heir = await store.open(DIGEST)
+    assert heir.state is State.FOLLOWED
+    go_on.set()
+    await taken_over(heir)
+    heir.close()
+
+
+async def test_a_partial_that_nobody_got_gives_up_its_lock(store: FilesystemPartialStore) -> None:
+    # A caller that is cancelled while a thread opens the partial never gets it, and cannot close it.
+    opening = started(store.open(DIGEST))
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    partial = await store.open(DIGEST)
+    await taken_over(partial)
+    partial.close()
+
+
+async def test_reads_are_right_where_the_file_system_cannot_say_what_is_in_memory(threads: Threads) -> None:
+    layout = Layout(Path("/dev/shm") / f"pullthrough-{os.getpid()}")  # noqa: S108 - tmpfs: EOPNOTSUPP
+    store = FilesystemPartialStore(layout, threads)
+    try:
+        owner = await store.open(DIGEST)
+        await owner.begin(len(DATA), ORIGIN)
+        await owner.append([DATA])
+        assert await owner.read(10, 1000) == DATA[10:1010]
+        assert await owner.read(20, 1000) == DATA[20:1020]
+        await owner.abandon(State.GONE)
+        owner.close()
+    finally:
+        for path in sorted(layout.root.rglob("*"), reverse=True):
+            path.rmdir()
+        layout.root.rmdir()
+
+
+class TestRecord:
+    @pytest.fixture
+    def descriptor(self, tmp_path: Path) -> int:
+        return os.open(tmp_path / "control", os.O_RDWR | os.O_CREAT)
+
+    @pytest.mark.parametrize("total", [None, 0, 1 << 40])
+    def test_is_read_as_it_was_written(self, descriptor: int, total: int | None) -> None:
+        record = Record(Stage.UNCACHED, total, 1 << 39, 17, b"0123456789abcdef")
+        write_record(descriptor, record)
+        assert read_record(descriptor) == record
+        assert os.fstat(descriptor).st_size == 64
+        os.close(descriptor)
+
+    def test_of_another_version_is_none(self, descriptor: int) -> None:
+        write_record(descriptor, Record(Stage.FILLING, 1, 1, 0, bytes(16)))
+        os.pwrite(descriptor, b"\2", 4)
+        assert read_record(descriptor) is None
+        os.close(descriptor)
+
+    @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"route": "x"}'])
+    def test_with_a_broken_origin_has_none(self, descriptor: int, text: bytes) -> None:
+        os.pwrite(descriptor, text, 64)
+        assert read_origin(descriptor, Record(Stage.FILLING, 1, 1, len(text), bytes(16))) == Origin()
+        os.close(descriptor)
+
+
+class TestDescriptor:
+    def test_is_closed_when_its_last_user_has_left(self, tmp_path: Path) -> None:
+        number = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        descriptor = Descriptor(number)
+        with descriptor.use() as used:
+            descriptor.close()
+            os.fstat(used)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+
+    def test_is_not_lent_after_it_was_closed(self, tmp_path: Path) -> None:
+        descriptor = Descriptor(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT))
+        descriptor.close()
+        descriptor.close()
+        with pytest.raises(ValueError, match="closed"), descriptor.use():
+            pass
