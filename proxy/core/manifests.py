@@ -1,6 +1,6 @@
 """Manifests by tag and by digest, hosted here or pulled through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -95,7 +95,8 @@ class ManifestService:
         raw = found.raw if found.raw is not None else await self._contents.read(record.digest)
         if raw is None:
             # The file is lost. Who pulled it through can have it again; who hosts it cannot.
-            return await self._fetch(resolution, record.digest)
+            again = await self._fetch(resolution, record.digest)
+            return replace(again, warning=found.warning, status=replace(again.status, stale=found.status.stale))
         return ManifestAnswer(raw, record.media_type, record.digest, len(raw), found.status, found.warning)
 
     async def _get_digest(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.listings import Referrers
+from proxy.core.ports import ManifestRecord, TagRecord
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
@@ -298,3 +299,14 @@ async def test_catalog_pages_through_what_is_kept(bench: Bench) -> None:
     assert (await bench.listings.catalog(None, "")).repositories == ["quay/a", "quay/b", "quay/c"]
     nothing = await bench.listings.catalog(0, "")
     assert (nothing.repositories, nothing.more) == ([], False)
+
+
+async def test_more_kept_tags_than_one_transaction_gives_are_all_listed(bench: Bench) -> None:
+    repository = bench.resolve("team/app").repository
+    manifest = ManifestRecord(SUBJECT, OCI_MANIFEST, len(image()))
+    names = [f"v{number:04}" for number in range(2001)]
+    for name in names:
+        record = TagRecord(Tag(name), SUBJECT, OCI_MANIFEST, "", 0.0, 0.0)
+        await bench.metadata.remember(repository, manifest, [], provenance=None, tag=record)
+    assert await tags(bench, name="team/app") == (names, False)
+    assert await tags(bench, 1500, "v0000", "team/app") == (names[1:1501], True)

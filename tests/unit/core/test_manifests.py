@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.core.ports import FetchedManifest
+from proxy.core.ports import BlobReader, FetchedManifest
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
 from proxy.model.media_types import OCI_INDEX, OCI_MANIFEST
@@ -291,6 +291,17 @@ async def test_lost_and_spoilt_files_of_manifests_are_fetched_again(bench: Bench
     assert journal(bench) == ["GET latest", f"GET {digest}", f"GET {digest}"]
 
 
+async def test_stale_tag_whose_file_is_lost_is_fetched_again_and_still_called_stale(bench: Bench) -> None:
+    digest = bench.web.put(image(), "latest")
+    await bench.manifests.get(bench.resolve(), LATEST)
+    await bench.store.delete(digest)
+    bench.start()
+    del bench.web.tags["latest"]
+    answer = await bench.manifests.refresh(bench.resolve(), LATEST)
+    assert (answer.raw, answer.status.stale) == (image(), "not_found")
+    assert answer.warning is not None
+
+
 class FirstWins(MemoryBlobStore):
     """A store that takes what is stored already for what is committed again."""
 
@@ -433,3 +444,31 @@ async def test_manifest_of_a_private_repository_is_not_served_by_digest_elsewher
             with pytest.raises(ProxyError) as raised:
                 await method(bench.resolve("open/app/web"), reference)
             assert raised.value.code is ErrorCode.NAME_UNKNOWN
+
+
+async def test_unknown_tag_of_a_hosted_repository_is_an_unknown_manifest(bench: Bench) -> None:
+    bench.web.put(image(), "latest")
+    await bench.manifests.get(bench.resolve(), LATEST)
+    bench.rules = ()
+    with pytest.raises(ProxyError) as raised:
+        await bench.manifests.get(bench.resolve(), Tag("other"))
+    assert raised.value.code is ErrorCode.MANIFEST_UNKNOWN
+
+
+async def test_refresh_of_a_digest_has_nothing_to_check(bench: Bench) -> None:
+    digest = bench.web.put(image())
+    for _ in range(2):
+        assert (await bench.manifests.refresh(bench.resolve(), digest)).raw == image()
+    assert journal(bench) == [f"GET {digest}"]
+
+
+async def test_unreadable_file_of_a_manifest_is_fetched_again(bench: Bench) -> None:
+    class Unreadable(MemoryBlobStore):
+        async def open(self, digest: Digest) -> BlobReader | None:
+            raise OSError(f"input/output error under {digest}")
+
+    bench.web.put(image(), "latest")
+    await bench.manifests.get(bench.resolve(), LATEST)
+    bench.store = Unreadable()
+    bench.begin()
+    assert (await bench.manifests.get(bench.resolve(), LATEST)).raw == image()
