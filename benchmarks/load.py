@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 _BUFFER = 1 << 20
 _END_OF_HEADERS = b"\r\n\r\n"
@@ -64,9 +65,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "TCP gives streams"  # noqa: S101 - narrows the type
-        self._transport = transport
-        transport.write(self._request)
+        # uvloop's transports are asyncio's in all but their class.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._request)
 
     def get_buffer(self, sizehint: int) -> bytearray:
         del sizehint

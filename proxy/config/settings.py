@@ -17,7 +17,7 @@ from proxy.config.values import Duration, PositiveDuration, PositiveSize, Size
 from proxy.model.credentials import CredentialHelper, CredentialsSource, DockerConfig, SecretSource, UserPassword
 from proxy.model.errors import ProxyError
 from proxy.model.reference import parse_repository
-from proxy.model.rule import ROOT, CacheRule, OnUpstream404, UpstreamAddress
+from proxy.model.rule import DOCKER_HUB, DOCKER_HUB_ALIASES, ROOT, CacheRule, OnUpstream404, UpstreamAddress
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -378,4 +378,6 @@ def parse_upstream(text: str) -> UpstreamAddress:
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
     if parts.scheme not in {"http", "https"} or extra or _HOST.fullmatch(host) is None or port == 0:
         raise ValueError(message)
+    if host in DOCKER_HUB_ALIASES:
+        host = DOCKER_HUB  # its other names have no registry behind them
     return UpstreamAddress(parts.scheme, host, port or {"https": 443, "http": 80}[parts.scheme])

@@ -67,8 +67,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ProxyError as error:
-        if error.debug is not None:
-            _log.info("request.refused", code=error.code.name, debug=error.debug, request_id=request[TRACE].request_id)
+        request[TRACE].error, request[TRACE].debug = error.code.name, error.debug
         return render(error)
     except web.HTTPException as error:
         return render(_translate(error))
@@ -133,6 +132,8 @@ def _answered(meters: _Meters, request: web.Request, trace: Trace, status: int, 
         bytes=sent,
         ms=round((now - trace.started) * 1000, 2),
         ttfb_ms=round(first * 1000, 2),
+        error=trace.error,
+        debug=trace.debug,
         broken=trace.broken,
         client=request.remote,
         user_agent=request.headers.get(hdrs.USER_AGENT, "")[:_USER_AGENT_LIMIT],

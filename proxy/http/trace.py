@@ -11,7 +11,8 @@ class Trace:
 
     `kind` is the kind of endpoint (bounded: a label of metrics). `first_byte` and `started` are readings of one
     clock, in seconds. `sent` counts the bytes of a streamed body; `broken` says why an answer
-    ended early: client left, aborted, cut off (by the end of the server).
+    ended early: client left, aborted, cut off (by the end of the server). `error` is the code of an error answer,
+    `debug` what the client is not told about it.
     """
 
     request_id: str
@@ -24,6 +25,8 @@ class Trace:
     cache: str = "none"
     first_byte: float | None = None
     sent: int | None = None
+    error: str | None = None
+    debug: str | None = None
     broken: str | None = None
 
 

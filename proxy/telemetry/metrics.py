@@ -1,6 +1,9 @@
 """Every metric of the product, declared once. Labels are bounded: never a repository, a tag or a client."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+# The time a series was born is a second series each, and tells an operator nothing that a scrape does not.
+disable_created_metrics()
 
 
 class Metrics:

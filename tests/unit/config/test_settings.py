@@ -32,6 +32,11 @@ def test_an_upstream_is_a_host_with_https_implied(text: str, address: UpstreamAd
     assert parse_upstream(text) == address
 
 
+@pytest.mark.parametrize("alias", ["docker.io", "index.docker.io", "registry.hub.docker.com"])
+def test_the_other_names_of_docker_hub_mean_its_registry(alias: str) -> None:
+    assert parse_upstream(alias) == UpstreamAddress("https", "registry-1.docker.io", 443)
+
+
 @pytest.mark.parametrize(
     "text",
     [
