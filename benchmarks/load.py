@@ -9,6 +9,8 @@ from typing import cast
 
 _BUFFER = 1 << 20
 _END_OF_HEADERS = b"\r\n\r\n"
+# docker-registry answers 404 to those that do not name the type of a manifest.
+_ACCEPT = "application/vnd.oci.image.manifest.v1+json, */*"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ async def load(port: int, path: str, *, clients: int, seconds: float = 0) -> Mea
     Raises RuntimeError on any answer but a whole 200.
     """
     loop = asyncio.get_running_loop()
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: */*\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: {_ACCEPT}\r\n\r\n".encode()
     started = time.perf_counter()
 
     def again() -> bool:

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 # The time a series was born is a second series each, and tells an operator nothing that a scrape does not.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it untyped
 
 
 class Metrics:
