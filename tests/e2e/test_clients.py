@@ -86,7 +86,8 @@ def test_podman_pulls_through_its_registries_file(
 
     podman = Podman(toolbox, folder / "first", registries=registries)
     assert podman.pull("docker.io/library/tools:1") == catalogue.image.digest
-    assert objects(catalogue.image) <= proxy.references()
+    # By its tag podman has the index itself: it does not ask for that digest again.
+    assert objects(catalogue.image) - {catalogue.image.digest} <= proxy.references()
 
     hub.stop()
     podman = Podman(toolbox, folder / "second", registries=registries)

@@ -10,7 +10,9 @@ import yaml
 from tests.support.parts import REGISTRY, Toolbox
 from tests.support.processes import Process, free_port, listens
 
-_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/v2/\S*) HTTP/1\.[01]" (?P<status>\d{3}) (?P<size>\d+)')
+_LINE = re.compile(
+    r'"(?P<method>[A-Z]+) (?P<path>/v2/\S*) HTTP/1\.[01]" (?P<status>\d{3}) (?P<size>\d+) "[^"]*" "(?P<agent>[^"]*)"'
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Asked:
     path: str
     status: int
     size: int
+    agent: str
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,12 @@ class DockerRegistry:
     def journal(self) -> list[Asked]:
         """Return every request that was answered, over all starts, in the order of their ends."""
         lines = _LINE.finditer((self._folder / "log").read_text(errors="replace"))
-        return [Asked(line["method"], line["path"], int(line["status"]), int(line["size"])) for line in lines]
+        return [
+            Asked(line["method"], line["path"], int(line["status"]), int(line["size"]), line["agent"]) for line in lines
+        ]
 
-    def blob_gets(self) -> Counter[str]:
-        """Return how often each blob was asked for with GET."""
-        paths = (asked.path.partition("?")[0] for asked in self.journal() if asked.method == "GET")
+    def blob_gets(self, agent: str = "") -> Counter[str]:
+        """Return how often each blob was asked for with GET, by clients whose name begins with `agent`."""
+        asked = (each for each in self.journal() if each.method == "GET" and each.agent.startswith(agent))
+        paths = (each.path.partition("?")[0] for each in asked)
         return Counter(path.rpartition("/")[2] for path in paths if "/blobs/sha256:" in path)

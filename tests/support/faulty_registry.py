@@ -15,6 +15,9 @@ _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^
 _CHUNK = 64 << 10
 
 
+_FLIPPED = bytes(byte ^ 1 for byte in range(256))
+
+
 class Fault(Enum):
     """What goes wrong with one transfer of a blob, from byte `Faulty.at` on where that means something."""
 
@@ -170,7 +173,7 @@ class FaultyRegistry:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         place = max(0, (faulty.at if faulty is not None else 0) - start)
         if fault is Fault.WRONG_BYTES:
-            body = body[:place] + bytes(byte ^ 1 for byte in body[place:])
+            body = body[:place] + body[place:].translate(_FLIPPED)
         elif fault is Fault.TOO_SHORT:
             body = body[:place]
         elif fault is Fault.TOO_LONG:
