@@ -25,7 +25,7 @@ serve: $(VENV)/.serve  ## Serve CONFIG on this machine; Ctrl-C ends it.
 	exec $(BIN)/pullthrough serve --config $(CONFIG)
 
 test: $(VENV)/.test  ## Run all tests; TESTS="tests/unit -k digest" runs some.
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(if $(CI),--cov) $(TESTS)
 
 lint: $(VENV)/.test  ## Check style, types and the layers.
 	$(BIN)/ruff check .

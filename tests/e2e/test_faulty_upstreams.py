@@ -89,3 +89,16 @@ async def test_wrong_bytes_are_not_kept_and_complete_no_answer(faults: list[Faul
 
     assert (healed.status, healed.received, healed.right, healed.whole) == (200, len(CONTENT), True, True)
     assert digest_of(stored[DIGEST].read_bytes()) == DIGEST
+
+
+async def test_a_break_costs_no_more_than_what_was_not_read_yet(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream:
+        upstream.add("app", "1", IMAGE)
+        upstream.faults[DIGEST].append(Faulty(Fault.CUT, at=MIB))
+        with Pullthrough(tmp_path / "proxy", impatient(upstream)) as proxy:
+            done = await asyncio.to_thread(download, proxy.port, PATH, CONTENT)
+
+    assert (done.status, done.right, done.whole) == (200, True, True)
+    first, second = [asked.start for asked in upstream.journal if asked.kind == "blobs" and asked.method == "GET"]
+    assert first == 0
+    assert MIB // 2 <= second <= MIB
