@@ -42,8 +42,9 @@ def observe(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
             with lifecycle:
                 response = await handler(request)
         except asyncio.CancelledError:
-            trace.broken = "cut off" if lifecycle.draining else "client left"
-            _answered(meters, request, trace, _CLIENT_LEFT, trace.sent or 0)
+            if trace.status is None:
+                trace.broken = "cut off" if lifecycle.draining else "client left"
+            _answered(meters, request, trace, trace.status or _CLIENT_LEFT, trace.sent or 0)
             raise
         sent = trace.sent if trace.sent is not None else _body_size(request, response)
         _answered(meters, request, trace, response.status, sent)

@@ -10,7 +10,8 @@ class Trace:
     """Collect what the inner layers learn about one request.
 
     `kind` is the kind of endpoint (bounded: a label of metrics). `first_byte` and `started` are readings of one
-    clock, in seconds. `sent` counts the bytes of a streamed body; `broken` says why an answer
+    clock, in seconds. `sent` counts the bytes of a streamed body; `status` is set where an answer was whole although
+    its handler did not return; `broken` says why an answer
     ended early: client left, aborted, cut off (by the end of the server). `error` is the code of an error answer,
     `debug` what the client is not told about it.
     """
@@ -25,6 +26,7 @@ class Trace:
     cache: str = "none"
     first_byte: float | None = None
     sent: int | None = None
+    status: int | None = None
     error: str | None = None
     debug: str | None = None
     broken: str | None = None

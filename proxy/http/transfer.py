@@ -33,7 +33,10 @@ async def send(request: web.Request, response: web.StreamResponse, body: AsyncIt
         else:
             _abort(request, trace, f"the source gave {trace.sent} bytes of {response.content_length}")
     except asyncio.CancelledError:
-        _left(trace)
+        if trace.sent == response.content_length:
+            trace.status = response.status  # the client had everything, and left before we had tidied up
+        else:
+            _left(trace)
         raise
     except TransferError as error:
         _abort(request, trace, str(error))

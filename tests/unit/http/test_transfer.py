@@ -109,6 +109,23 @@ async def test_a_client_that_leaves_ends_the_body_at_once_and_is_no_error(serve:
     assert "transfer.client_left" in [entry["event"] for entry in logs]
 
 
+async def test_a_client_that_leaves_with_the_last_byte_had_a_whole_answer(serve: Serve, lifecycle: Lifecycle) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"everything"
+        await asyncio.Event().wait()
+
+    reader, writer = await asyncio.open_connection(*await serve(body, 10))
+    with capture_logs() as logs:
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readuntil(b"everything")).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await writer.wait_closed()
+        assert await lifecycle.settle(10) == 0
+    assert [(entry["status"], entry["broken"]) for entry in logs if entry["event"] == "request.answered"] == [
+        (200, None)
+    ]
+
+
 async def test_a_client_that_leaves_while_bytes_flow_is_no_error(serve: Serve, lifecycle: Lifecycle) -> None:
     ended = asyncio.Event()
 
