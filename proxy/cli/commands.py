@@ -39,7 +39,20 @@ NsOption = Annotated[
 MirrorOption = Annotated[
     int | None, typer.Option("--mirror", metavar="PORT", help="As asked on the mirror that listens on PORT.")
 ]
+PrefixArgument = Annotated[str, typer.Argument(metavar="PREFIX", help="The prefix of the rule.")]
+RepositoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--repository",
+        metavar="NAME[:TAG|@DIGEST]",
+        help="Also try whether this image, named below the prefix, may be pulled, by a HEAD.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+rules_app = typer.Typer(help="Look at the cache rules, and try them.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
 
 
 def main() -> None:
@@ -97,11 +110,11 @@ def resolve(
 ) -> None:
     """Show where a name leads: rule, repository, URL upstream, and why.
 
-    Makes no request.
+    Makes no request. Leaves with 1 where the rule does not let the name be pulled.
     """
     from proxy.cli import inspecting  # noqa: PLC0415 - see the module
 
-    inspecting.resolve(config, image, ns=ns, mirror=mirror, json=json)
+    raise typer.Exit(inspecting.resolve(config, image, ns=ns, mirror=mirror, json=json))
 
 
 @app.command()
@@ -133,3 +146,31 @@ def purge(
     from proxy.cli import running  # noqa: PLC0415 - see the module
 
     raise typer.Exit(running.purge(config, image, ns=ns, everything=everything, json=json))
+
+
+@rules_app.command("list")
+def list_rules(config: ConfigOption = None, *, json: JsonOption = False) -> None:
+    """Show the cache rules in force.
+
+    Makes no request, and shows where credentials are, never what they are.
+    """
+    from proxy.cli import rules  # noqa: PLC0415 - see the module
+
+    rules.list_rules(config, json=json)
+
+
+@rules_app.command("validate")
+def validate_rule(
+    prefix: PrefixArgument,
+    config: ConfigOption = None,
+    repository: RepositoryOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Tell whether a rule can be pulled through: does its upstream answer, do the credentials work, what limit is left.
+
+    Fetches nothing and keeps nothing. Leaves with 1, and says what to mend, where the rule cannot be pulled through.
+    """
+    from proxy.cli import rules  # noqa: PLC0415 - see the module
+
+    raise typer.Exit(rules.validate(config, prefix, repository=repository, json=json))

@@ -26,7 +26,10 @@ def load(option: Path | None) -> tuple[Path, Settings]:
 def find(
     settings: Settings, image: str, *, ns: str | None = None, mirror: int | None = None
 ) -> tuple[Resolution, Tag | Digest | None]:
-    """Return what an image means here, and its tag or digest where one was given, or leave."""
+    """Return what an image means here, and its tag or digest where one was given, or leave.
+
+    It may be one that its rule does not let be pulled: `Resolution.refusal`.
+    """
     try:
         parsed = parse_image(image)
     except ProxyError as error:
@@ -36,6 +39,6 @@ def find(
         ports = ", ".join(str(listener.port) for listener in settings.mirrors) or "none"
         refuse(f"no mirror listens on port {mirror}; there are: {ports}")
     try:
-        return RuleSet.of(settings).resolve(Address(parsed.name, ns, prefix)), parsed.reference
+        return RuleSet.of(settings).locate(Address(parsed.name, ns, prefix)), parsed.reference
     except ProxyError as error:
         fail(error.message)

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from proxy.cli.configured import find, load
+from proxy.cli.exits import FAILED
 from proxy.cli.output import show
 from proxy.cli.settings_text import settings_text
 
@@ -19,8 +20,8 @@ def check_config(config: Path | None, *, show_settings: bool) -> None:
         typer.echo(f"{path}: no faults; {count} {'rule' if count == 1 else 'rules'}")
 
 
-def resolve(config: Path | None, image: str, *, ns: str | None, mirror: int | None, json: bool) -> None:
-    """Show what an image means."""
+def resolve(config: Path | None, image: str, *, ns: str | None, mirror: int | None, json: bool) -> int:
+    """Show what an image means; return the exit code."""
     settings = load(config)[1]
     found, reference = find(settings, image, ns=ns, mirror=mirror)
     shown = str(reference or "latest")
@@ -30,7 +31,8 @@ def resolve(config: Path | None, image: str, *, ns: str | None, mirror: int | No
         "rule": remote.rule.prefix if remote is not None else None,
         "repository": found.repository,
         "reference": shown,
-        "upstream": url,
+        "upstream": url if found.refusal is None else None,
         "reason": found.reason,
     }
     show(answer, json=json)
+    return 0 if found.refusal is None else FAILED

@@ -1,6 +1,6 @@
 """How answers look on standard output: a column of keys for people, one JSON object for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import typer
@@ -8,10 +8,15 @@ import typer
 _WORDS = {None: "-", True: "yes", False: "no"}
 
 
+def show_json(answer: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
+    """Print an answer, or several, as one line of JSON."""
+    typer.echo(msgspec.json.encode(answer).decode())
+
+
 def show(answer: Mapping[str, object], *, json: bool) -> None:
     """Print an answer."""
     if json:
-        typer.echo(msgspec.json.encode(answer).decode())
+        show_json(answer)
         return
     width = max(map(len, answer))
     for key, value in answer.items():

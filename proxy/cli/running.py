@@ -37,6 +37,8 @@ def refresh(config: Path | None, image: str, *, ns: str | None, json: bool) -> N
     """Check a tag upstream."""
     settings = load(config)[1]
     resolution, reference = find(settings, image, ns=ns)
+    if resolution.refusal is not None:
+        fail(resolution.refusal)
     answer = _run(_refresh(settings, resolution, reference or LATEST))
     shown = {
         "repository": resolution.repository,

@@ -6,6 +6,7 @@ from typing import Self
 
 from proxy.config.settings import Settings
 from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.patterns import NamePattern
 from proxy.model.reference import RepositoryName, parse_repository
 from proxy.model.rule import DOCKER_HUB, DOCKER_HUB_ALIASES, ROOT, CacheRule, Remote
 
@@ -32,28 +33,31 @@ class Resolution:
 
     `repository` is canonical: every spelling of one upstream repository under one rule has the same. `reason` tells
     people in one sentence how it was found. `namespace` is the host that ``ns`` named, where it took part in
-    choosing the upstream: answers echo it as ``OCI-Namespace``.
+    choosing the upstream: answers echo it as ``OCI-Namespace``. `refusal` is set where `allow` or `deny` of the rule
+    keep the upstream repository from being pulled: the sentence that clients are told.
     """
 
     repository: RepositoryName
     remote: Remote | None
     reason: str
     namespace: str | None = None
+    refusal: str | None = None
 
 
 class RuleSet:
     """The cache rules of one configuration, ready to resolve names.
 
-    `hosted` are patterns of names that never go upstream: ``*`` stands for one segment, ``**`` for one or
-    more. `add_library` puts Docker Hub's official images under ``library/``. Raises ValueError, with a sentence for
-    the operator, where two rules have one prefix or where it is open which rule ``ns`` would mean.
+    `hosted` are `NamePattern`s of names that never go upstream. `add_library` puts Docker Hub's official images under
+    ``library/``. Raises ValueError, with a sentence for the operator, where two rules have one prefix, where it is
+    open which rule ``ns`` would mean, or where no name could fit a pattern.
     """
 
     def __init__(self, rules: Sequence[CacheRule], *, hosted: Sequence[str] = (), add_library: bool = True) -> None:
         self.rules = tuple(rules)
         self.hosted = tuple(hosted)
         self.add_library = add_library
-        self._patterns = tuple((pattern, tuple(pattern.split("/"))) for pattern in hosted)
+        self._patterns = tuple(map(NamePattern, hosted))
+        self._gates = {rule.prefix: _Gate(rule) for rule in rules if rule.allow or rule.deny}
         self._by_prefix = _by_prefix(self.rules)
         self._by_host = _by_host(self.rules)
         self._depth = max((prefix.count("/") + 1 for prefix in self._by_prefix), default=0)
@@ -69,11 +73,20 @@ class RuleSet:
         return self._by_prefix.get(prefix)
 
     def resolve(self, address: Address) -> Resolution:
-        """Return what `address` means.
+        """Return what `address` means, for a client.
 
         Raises `ProxyError`: NAME_UNKNOWN where the address names no repository that could exist here, NAME_INVALID
-        where the mapped name is longer than names may be.
+        where the mapped name is longer than names may be, DENIED where its rule does not let it be pulled: neither
+        from upstream nor from what is kept.
         """
+        found = self.locate(address)
+        if found.refusal is not None and found.remote is not None:
+            rule, upstream = found.remote.rule, found.remote.provenance.source
+            raise ProxyError(ErrorCode.DENIED, found.refusal, detail={"rule": rule.prefix, "upstream": upstream})
+        return found
+
+    def locate(self, address: Address) -> Resolution:
+        """Return what `address` means, for an operator: also where it may not be pulled. Otherwise as `resolve`."""
         if address.mirror is not None:
             return self._on_mirror(address.name, address.mirror, address.ns)
         if address.ns is not None:
@@ -92,6 +105,11 @@ class RuleSet:
                 f"{address.name}/NAME",
             )
         return Resolution(address.name, None, f"{address.name} is outside the prefix of every rule: it is hosted here")
+
+    def refusal(self, remote: Remote) -> str | None:
+        """Return why the rule does not let an upstream repository be pulled, as one sentence, or None."""
+        gate = self._gates.get(remote.rule.prefix)
+        return gate.refusal(remote) if gate is not None else None
 
     def _on_mirror(self, name: RepositoryName, prefix: str, ns: str | None) -> Resolution:
         rule = self._by_prefix.get(prefix)
@@ -146,14 +164,30 @@ class RuleSet:
                 repository, None, f"{repository} is hosted here: it matches {hosted}, and never goes upstream"
             )
         remote = Remote(rule, parse_repository(f"{rule.upstream_prefix}/{rest}" if rule.upstream_prefix else rest))
+        refusal = self.refusal(remote)
         added = f"; {OFFICIAL}/ was added, as Docker Hub's official images are there" if official else ""
-        return Resolution(
-            repository, remote, f"{reason}; upstream it is {rule.upstream}/{remote.repository}{added}", namespace
-        )
+        way = f"{reason}; upstream it is {rule.upstream}/{remote.repository}{added}"
+        return Resolution(repository, remote, f"{way}; {refusal}" if refusal else way, namespace, refusal)
 
-    def _hosted_by(self, name: str) -> str | None:
-        segments = tuple(name.split("/"))
-        return next((pattern for pattern, parts in self._patterns if _fits(parts, segments)), None)
+    def _hosted_by(self, name: str) -> NamePattern | None:
+        return next((pattern for pattern in self._patterns if pattern.fits(name)), None)
+
+
+class _Gate:
+    """The upstream names that one rule lets pass."""
+
+    def __init__(self, rule: CacheRule) -> None:
+        self._allow = tuple(map(NamePattern, rule.allow))
+        self._deny = tuple(map(NamePattern, rule.deny))
+
+    def refusal(self, remote: Remote) -> str | None:
+        name, rule = remote.repository, remote.rule
+        denied = next((pattern for pattern in self._deny if pattern.fits(name)), None)
+        if denied is not None:
+            return f"rule {rule.prefix} does not let {name} be pulled: it matches {denied} in its `deny`"
+        if self._allow and not any(pattern.fits(name) for pattern in self._allow):
+            return f"rule {rule.prefix} does not let {name} be pulled: it matches nothing in its `allow`"
+        return None
 
 
 class RuleBook:
@@ -217,19 +251,6 @@ def _canonical_host(text: str) -> str:
 
 def _local(rule: CacheRule, rest: str) -> str:
     return rest if rule.prefix == ROOT else f"{rule.prefix}/{rest}"
-
-
-def _fits(pattern: tuple[str, ...], segments: tuple[str, ...]) -> bool:
-    """Tell whether `segments` match: ``*`` is one segment, ``**`` one or more, other parts themselves."""
-    reached = {0}
-    for part in pattern:
-        if part == "**":
-            reached = set(range(min(reached) + 1, len(segments) + 1))
-        else:
-            reached = {at + 1 for at in reached if at < len(segments) and part in {"*", segments[at]}}
-        if not reached:
-            return False
-    return len(segments) in reached
 
 
 def _shown(ns: str | None) -> str:

@@ -18,6 +18,7 @@ class CacheStatus:
     `hit`: served from the store. `forward`: a request was made upstream, and why. `collapsed`: it shared another
     request's upstream transfer. `stored`: the answer was (or is being) kept. `stale`: an old copy was served
     because the upstream failed; names the failure. `bypass`: the bytes were passed through without being kept.
+    `detail`: in one word, what is particular about a hit (`budget`: not checked, to save pulls).
     """
 
     hit: bool = False
@@ -26,6 +27,7 @@ class CacheStatus:
     stored: bool = False
     stale: str | None = None
     bypass: bool = False
+    detail: str | None = None
 
     @property
     def outcome(self) -> str:

@@ -54,4 +54,16 @@ class CredentialHelper:
         return f"helper:{self.name}"
 
 
-CredentialsSource = UserPassword | DockerConfig | CredentialHelper
+@dataclass(frozen=True, slots=True)
+class EcrCredentials:
+    """The token that Amazon ECR gives to this machine's AWS identity (GetAuthorizationToken) in a region."""
+
+    region: str
+
+    @property
+    def identity(self) -> str:
+        """Tell this source from others, without a secret."""
+        return f"ecr:{self.region}"
+
+
+CredentialsSource = UserPassword | DockerConfig | CredentialHelper | EcrCredentials

@@ -19,6 +19,11 @@ class ByteRange:
     first: int | None
     last: int | None
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether all bytes are meant, whatever the length."""
+        return self.first == 0 and self.last is None
+
     def resolve(self, total: int) -> tuple[int, int]:
         """Return the range as [start, stop) of content that is `total` bytes long, clamped to its end.
 

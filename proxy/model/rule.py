@@ -52,6 +52,14 @@ class OnUpstream404(StrEnum):
     PURGE = "purge"
 
 
+class Completion(StrEnum):
+    """What is fetched in the background once a blob of an image was pulled."""
+
+    PLATFORM = "platform"  # the rest of the image
+    INDEX = "index"  # the rest of every image of the index
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class CacheRule:
     """Map repositories under `prefix` to an upstream registry.
@@ -74,6 +82,13 @@ class CacheRule:
     allow_private: tuple[str, ...] = ()
     ca_file: Path | None = None
     proxy: str | None = field(default=None, repr=False)  # may hold a password
+    client_cert: Path | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    complete: Completion = Completion.PLATFORM
+    parallel_ranges: int = 1
+    requests_per_second: float | None = None
+    bandwidth: int | None = None
 
     @property
     def credentials_id(self) -> str:

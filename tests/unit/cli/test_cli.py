@@ -20,7 +20,7 @@ storage: {path: STORE}
 mirrors: [{port: 5001, rule: docker-hub}]
 rules:
   - {prefix: docker-hub, upstream: registry-1.docker.io}
-  - {prefix: quay, upstream: quay.io, upstream_prefix: team}
+  - {prefix: quay, upstream: quay.io, upstream_prefix: team, deny: ["team/secret/**"]}
   - {prefix: corp, upstream: "http://corp.example:8080", offline: true}
 """
 
@@ -52,7 +52,7 @@ def test_help_lists_every_command_and_imports_nothing_of_the_product() -> None:
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert told.endswith("IMPORTED set()\n")
-    for command in ("serve", "check-config", "resolve", "refresh", "purge"):
+    for command in ("serve", "check-config", "resolve", "refresh", "purge", "rules"):
         assert f" {command} " in told
 
 
@@ -79,7 +79,18 @@ def test_the_settings_in_force_are_shown_without_secrets(config: Path) -> None:
     assert "hunter2" not in out
 
 
-@pytest.mark.parametrize("command", [["check-config"], ["serve"], ["resolve", "a"], ["refresh", "a"], ["purge", "a:b"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check-config"],
+        ["serve"],
+        ["resolve", "a"],
+        ["refresh", "a"],
+        ["purge", "a:b"],
+        ["rules", "list"],
+        ["rules", "validate", "a"],
+    ],
+)
 def test_every_command_refuses_a_faulty_configuration_with_a_line_per_fault(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("server: {prot: 1}\nrules: [{prefix: A}]\n", encoding="utf-8")
@@ -141,6 +152,23 @@ def test_resolve_speaks_to_people_in_lines(config: Path) -> None:
         "upstream    -",
     ]
     assert out.splitlines()[4].startswith("reason      own/app is outside the prefix of every rule")
+
+
+def test_a_name_that_its_rule_keeps_back_is_explained_and_a_failure(config: Path) -> None:
+    sentence = "rule quay does not let team/secret/a be pulled: it matches team/secret/** in its `deny`"
+    out, err = run("resolve", "quay/secret/a", "--json", "--config", config, code=1)
+    answer = json.loads(out)
+    assert err == ""
+    assert (answer["rule"], answer["repository"], answer["upstream"]) == ("quay", "quay/secret/a", None)
+    assert answer["reason"] == (
+        f"it begins with quay/, the prefix of a rule; upstream it is quay.io/team/secret/a; {sentence}"
+    )
+    assert run("refresh", "quay/secret/a", "--config", config, code=1) == ("", f"{sentence}\n")
+
+
+def test_what_was_kept_of_a_name_that_is_kept_back_now_can_be_purged(config: Path) -> None:
+    out, _ = run("purge", "quay/secret/a:1", "--json", "--config", config, code=1)
+    assert json.loads(out) == {"repository": "quay/secret/a", "purged": False}
 
 
 def test_a_name_that_leads_nowhere_is_a_failure(config: Path) -> None:

@@ -291,3 +291,70 @@ def test_rule_book_swaps_all_rules_at_once() -> None:
     assert book.current is HUB_ROOT
     assert HUB_ROOT.rule("quay") is QUAY
     assert HUB_ROOT.rule("gitlab") is None
+
+
+GUARDED = RuleSet(
+    [
+        CacheRule(
+            "docker-hub",
+            parse_upstream("registry-1.docker.io"),
+            allow=("library/*", "corp/**"),
+            deny=("corp/secret/**", "*/*-dev"),
+        ),
+        CacheRule("cg", parse_upstream("cgr.dev"), upstream_prefix="example.com", allow=("example.com/nginx",)),
+        QUAY,
+    ],
+    hosted=["docker-hub/library/mine"],
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "ns", "mirror"),
+    [
+        ("docker-hub/nginx", None, None),
+        ("docker-hub/library/nginx", None, None),
+        ("library/nginx", "docker.io", None),
+        ("nginx", None, "docker-hub"),
+        ("docker-hub/corp/a/b", None, None),
+        ("docker-hub/corp/secret", None, None),
+        ("cg/nginx", None, None),
+        ("example.com/nginx", "cgr.dev", None),
+        ("quay/any/thing", None, None),
+        ("docker-hub/library/mine", None, None),
+    ],
+)
+def test_what_allow_names_is_pulled_by_every_layout(name: str, ns: str | None, mirror: str | None) -> None:
+    assert resolve(name, ns, mirror, GUARDED).refusal is None
+
+
+@pytest.mark.parametrize(
+    ("name", "ns", "mirror", "sentence"),
+    [
+        ("docker-hub/grafana/grafana", None, None,
+         "rule docker-hub does not let grafana/grafana be pulled: it matches nothing in its `allow`"),
+        ("grafana/grafana", "docker.io", None,
+         "rule docker-hub does not let grafana/grafana be pulled: it matches nothing in its `allow`"),
+        ("corp/secret/x", None, "docker-hub",
+         "rule docker-hub does not let corp/secret/x be pulled: it matches corp/secret/** in its `deny`"),
+        ("docker-hub/nginx-dev", None, None,
+         "rule docker-hub does not let library/nginx-dev be pulled: it matches */*-dev in its `deny`"),
+        ("cg/curl", None, None,
+         "rule cg does not let example.com/curl be pulled: it matches nothing in its `allow`"),
+    ],
+)  # fmt: skip
+def test_what_deny_names_or_allow_does_not_is_refused_by_rule_and_key(
+    name: str, ns: str | None, mirror: str | None, sentence: str
+) -> None:
+    error = refused(name, ns, mirror, GUARDED)
+    assert (error.code, error.message) == (ErrorCode.DENIED, sentence)
+    located = GUARDED.locate(Address(RepositoryName(name), ns, mirror))
+    assert located.remote is not None
+    assert located.refusal == sentence
+    assert located.reason.endswith(sentence)
+
+
+def test_patterns_that_no_name_fits_are_refused() -> None:
+    with pytest.raises(ValueError, match="fits no name"):
+        RuleSet([CacheRule("q", parse_upstream("quay.io"), deny=("Team/**",))])
+    with pytest.raises(ValueError, match="fits no name"):
+        RuleSet([QUAY], hosted=["team/"])
