@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from proxy.core.fills.transfer import closing
 from proxy.core.negative import Asked
 from proxy.core.ports import BlobReader, BlobStore, MetadataStore
 from proxy.core.proofs import ProofService
@@ -111,18 +112,8 @@ class BlobService:
         self._upstreams.permit(remote, Asked.BLOB, str(digest))
         named = await self._metadata.descriptor(repository, digest, remote.provenance)
         size = named.size if named is not None else None
-
-        def shown(total: int) -> None:
-            if size is None or total == size:
-                self._proofs.shown(repository, remote, digest, total)
-
-        def refused(error: UpstreamError) -> None:
-            self._upstreams.refused(remote, Asked.BLOB, str(digest), error)
-
         begun = self._upstreams.clock.monotonic()
-        source = await self._fills.open(
-            digest, UpstreamRoute(self._upstreams.port, remote, digest, shown, refused), size=size
-        )
+        source = await self._fills.open(digest, self.route(repository, remote, digest, size), size=size)
         try:
             # Whose way the bytes come by is not ours to know: by our own the proof is there by now; a fill that
             # others began, or that was finished meanwhile, says nothing about this upstream.
@@ -134,6 +125,18 @@ class BlobService:
             source.close()
             raise
         return source if proven else _Unproven(source, self, repository, remote, digest)
+
+    def route(self, repository: RepositoryName, remote: Remote, digest: Digest, size: int | None) -> UpstreamRoute:
+        """Return the way to the blob; an answer of `size` bytes (None: of any size) proves that upstream holds it."""
+
+        def shown(total: int) -> None:
+            if size is None or total == size:
+                self._proofs.shown(repository, remote, digest, total)
+
+        def refused(error: UpstreamError) -> None:
+            self._upstreams.refused(remote, Asked.BLOB, str(digest), error)
+
+        return UpstreamRoute(self._upstreams.port, remote, digest, shown, refused)
 
     async def _check(self, repository: RepositoryName, remote: Remote, digest: Digest, total: int) -> None:
         if await self._proofs.ask(repository, remote, digest) != total:
@@ -151,9 +154,9 @@ class BlobService:
         try:
             return await self._blobs.open(digest)
         except OSError as error:
+            # The trouble may be this process's (no descriptors left) or the device's: it says nothing of the bytes.
             _log.error("blob.unreadable", digest=str(digest), error=str(error))
-            await self._blobs.delete(digest)
-            return None
+            raise ProxyError(ErrorCode.UNAVAILABLE, detail={"digest": str(digest)}) from error
 
     async def _is_hosted(self, resolution: Resolution, digest: Digest) -> bool:
         return await self._metadata.proven(resolution.repository, digest, None)
@@ -175,8 +178,9 @@ class _Unproven:
             await self._prove()
         except UpstreamError as error:
             raise TransferError(f"the upstream did not show to hold the blob: {error.message}") from error
-        async for data in self._source.stream(start, stop):
-            yield data
+        async with closing(self._source.stream(start, stop)) as stream:
+            async for data in stream:
+                yield data
 
     def close(self) -> None:
         self._source.close()

@@ -42,13 +42,18 @@ class UpstreamRoute:
         """Return the prefix of the rule."""
         return self._remote.rule.prefix
 
+    @property
+    def parallel(self) -> int:
+        """Return how many connections the rule allows for one large blob."""
+        return self._remote.rule.parallel_ranges
+
     @asynccontextmanager
-    async def open(self, start: int, validator: str) -> AsyncIterator[BlobBody]:
-        """Open the blob from byte `start` on, as `Upstream.open_blob` does."""
+    async def open(self, start: int, validator: str, stop: int | None = None) -> AsyncIterator[BlobBody]:
+        """Open the bytes [`start`, `stop`) of the blob, as `Upstream.open_blob` does."""
         async with AsyncExitStack() as stack:
             try:
                 body = await stack.enter_async_context(
-                    self._port.open_blob(self._remote, self._digest, start, validator)
+                    self._port.open_blob(self._remote, self._digest, start, validator, stop)
                 )
             except UpstreamError as error:
                 self._refused(error)

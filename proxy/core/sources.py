@@ -43,5 +43,9 @@ class BlobRoute(Protocol):
     def rule(self) -> str:
         """Return the prefix of the rule, the label of its metrics."""
 
-    def open(self, start: int, validator: str) -> AbstractAsyncContextManager[BlobBody]:
-        """Open the blob from byte `start` on, as `Upstream.open_blob` does."""
+    @property
+    def parallel(self) -> int:
+        """Return how many connections one large blob may be fetched by."""
+
+    def open(self, start: int, validator: str, stop: int | None = None) -> AbstractAsyncContextManager[BlobBody]:
+        """Open the bytes [`start`, `stop`) of the blob, as `Upstream.open_blob` does."""

@@ -276,6 +276,29 @@ async def test_content_named_twice_in_a_manifest_has_its_first_descriptor(store:
     assert await store.descriptor(REPOSITORY, BLOB, HUB) == Descriptor("first", BLOB, 1)
 
 
+async def test_the_manifests_that_name_content_are_found_in_order(store: MetadataStore) -> None:
+    child = Descriptor("layer", BLOB, 7)
+    for name in ("one", "two", "three"):
+        await remember(store, manifest(name), Descriptor("config", SUBJECT, 2), child)
+    await remember(store, manifest("other"), Descriptor("config", SUBJECT, 2))
+    await remember(store, manifest("elsewhere"), child, repository=OTHER, provenance=QUAY)
+
+    named = sorted((manifest(name).digest for name in ("one", "two", "three")), key=str)
+    assert await store.manifests_naming(REPOSITORY, BLOB, HUB) == named
+    assert await store.manifests_naming(REPOSITORY, BLOB, None) == named
+    assert await store.manifests_naming(REPOSITORY, manifest("one").digest, HUB) == []
+    await store.delete_manifest(REPOSITORY, manifest("two").digest)
+    assert manifest("two").digest not in await store.manifests_naming(REPOSITORY, BLOB, HUB)
+
+
+async def test_a_manifest_that_names_content_twice_or_by_two_sources_is_found_once(store: MetadataStore) -> None:
+    twice = (Descriptor("layer", BLOB, 7), Descriptor("layer", BLOB, 7))
+    for provenance in (HUB, HUB_ANONYMOUS, None):
+        await remember(store, manifest(), *twice, provenance=provenance)
+
+    assert await store.manifests_naming(REPOSITORY, BLOB, HUB) == [manifest().digest]
+
+
 async def test_a_descriptor_lives_while_a_manifest_names_it(store: MetadataStore) -> None:
     child = Descriptor("layer", BLOB, 7)
     await remember(store, manifest("one"), child)
@@ -320,6 +343,7 @@ async def test_content_answers_to_its_provenance_only(
 
     assert (await store.manifest(asked_in, manifest().digest, asked_for) == manifest()) is seen
     assert (await store.descriptor(asked_in, BLOB, asked_for) == Descriptor("layer", BLOB, 7)) is seen
+    assert bool(await store.manifests_naming(asked_in, BLOB, asked_for)) is seen
     assert await store.proven(asked_in, BLOB, asked_for) is seen
 
 

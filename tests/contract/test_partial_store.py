@@ -114,6 +114,40 @@ async def test_many_small_chunks_are_written_in_order(bench: Bench) -> None:
     owner.close()
 
 
+async def test_what_is_written_ahead_is_read_once_the_watermark_has_passed_it(bench: Bench) -> None:
+    owner = await begun(bench, 1000)
+    follower = await bench.partials.open(DIGEST)
+    await owner.write_ahead(2000, [DATA[2000:2500], DATA[2500:3000]])
+    await follower.poll()
+    assert (owner.watermark, follower.watermark) == (1000, 1000)
+    assert await owner.read(900, 5000) == DATA[900:1000]
+    assert await owner.read(2000, 10) == b""
+    await owner.append([DATA[1000:2000]])
+    assert owner.watermark == 2000
+    await owner.advance(3000)
+    await follower.poll()
+    assert (owner.watermark, follower.watermark) == (3000, 3000)
+    assert await owner.read(900, 5000) == await follower.read(900, 5000) == DATA[900:3000]
+    await owner.append([DATA[3000:]])
+    await owner.commit()
+    assert await bench.stored() == DATA
+    follower.close()
+    owner.close()
+
+
+async def test_who_takes_over_goes_on_from_the_watermark_whatever_was_written_ahead(bench: Bench) -> None:
+    owner = await begun(bench, 1000)
+    follower = await bench.partials.open(DIGEST)
+    await owner.write_ahead(3000, [b"?" * 1000])
+    owner.close()
+    await follower.poll()
+    assert (follower.state, follower.watermark) == (State.OWNED, 1000)
+    await follower.append([DATA[1000:]])
+    await follower.commit()
+    assert await bench.stored() == DATA
+    follower.close()
+
+
 async def test_committed_bytes_are_the_stored_blob(bench: Bench) -> None:
     owner = await begun(bench, len(DATA))
     await owner.commit()

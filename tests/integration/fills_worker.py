@@ -1,7 +1,8 @@
 """A worker process: fills over files, told by JSON lines on standard input what to read.
 
-Lines in: ``{"id", "digest", "start", "stop", "tell"}``; `stop` and `tell` may be null. Lines out: ``{"id", "event"}``
-with `event` one of ready, opened, reached (the reader has `tell` bytes), done (with the SHA-256) and failed.
+Lines in: ``{"id", "digest", "start", "stop", "tell", "parallel", "size"}``; `stop`, `tell` and `size` may be null.
+Lines out: ``{"id", "event"}`` with `event` one of ready, opened, reached (the reader has `tell` bytes), done (with
+the SHA-256) and failed.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from pydantic import ByteSize
 
 from proxy.config.settings import FillSettings, UpstreamSettings
 from proxy.core.fills import Fills
@@ -46,6 +48,7 @@ class HttpBody:
 
     response: aiohttp.ClientResponse
     start: int
+    stop: int
     total: int
     validator: str
 
@@ -63,16 +66,21 @@ class HttpRoute:
 
     session: aiohttp.ClientSession
     url: str
+    parallel: int
     name: str = "test blobs"
     rule: str = "test"
 
     @asynccontextmanager
-    async def open(self, start: int, validator: str) -> AsyncIterator[HttpBody]:
-        headers = {"Range": f"bytes={start}-", "If-Range": validator} if start else {}
+    async def open(self, start: int, validator: str, stop: int | None = None) -> AsyncIterator[HttpBody]:
+        headers = {"If-Range": validator} if validator else {}
+        if start or stop is not None:
+            headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         try:
             async with self.session.get(self.url, headers=headers) as response:
                 first = start if response.status == 206 else 0
-                yield HttpBody(response, first, first + (response.content_length or 0), response.headers["ETag"])
+                end = first + (response.content_length or 0)
+                total = int(response.headers.get("Content-Range", f"/{end}").rpartition("/")[2])
+                yield HttpBody(response, first, end, total, response.headers["ETag"])
         except aiohttp.ClientConnectionError as error:
             raise UpstreamError(UpstreamFailure.UNREACHABLE, f"the server cannot be reached: {error}") from error
 
@@ -84,8 +92,9 @@ def say(number: int, event: str, **more: object) -> None:
 
 async def read(fills: Fills, session: aiohttp.ClientSession, url: str, order: Mapping[str, Any]) -> None:
     number, tell = order["id"], order["tell"]
+    route = HttpRoute(session, f"{url}/{order['digest']}", order["parallel"])
     try:
-        source = await fills.open(Digest.parse(order["digest"]), HttpRoute(session, f"{url}/{order['digest']}"))
+        source = await fills.open(Digest.parse(order["digest"]), route, size=order["size"])
     except (UpstreamError, ProxyError) as error:
         say(number, "failed", reason=str(error))
         return
@@ -119,7 +128,7 @@ async def work(root: Path, url: str, patience: float) -> None:
             blobs,
             tasks,
             SystemClock(),
-            FillSettings(poll=timedelta(milliseconds=2), retry_delay=timedelta(0)),
+            FillSettings(poll=timedelta(milliseconds=2), retry_delay=timedelta(0), piece=ByteSize(1 << 20)),
             UpstreamSettings(stall_timeout=timedelta(seconds=patience), budget=timedelta(seconds=patience)),
             0,
             metrics,

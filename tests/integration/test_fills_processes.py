@@ -14,7 +14,7 @@ import pytest
 
 from proxy.model.digest import Digest
 from proxy.storage.layout import Layout
-from tests.support.background import started
+from tests.support.background import started, until
 from tests.support.range_server import RangeServer, serving
 
 MIB = 1 << 20
@@ -49,10 +49,20 @@ class Worker:
         assert wanted.done(), f"no {event}: {failed.result() if failed.done() else 'the process has ended or hangs'}"
         return wanted.result()
 
-    def client(self, digest: Digest, start: int = 0, stop: int | None = None, tell: int | None = None) -> int:
+    def client(
+        self,
+        digest: Digest,
+        start: int = 0,
+        stop: int | None = None,
+        tell: int | None = None,
+        *,
+        parallel: int = 1,
+        size: int | None = None,
+    ) -> int:
         """Let a client read a range; return its number."""
         self._orders += 1
-        order = {"id": self._orders, "digest": str(digest), "start": start, "stop": stop, "tell": tell}
+        order: dict[str, Any] = {"id": self._orders, "digest": str(digest), "start": start, "stop": stop, "tell": tell}
+        order |= {"parallel": parallel, "size": size}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         return self._orders
@@ -215,4 +225,47 @@ async def test_a_process_that_hangs_is_passed_by_and_goes_on_later(
         owner.send_signal(signal.SIGCONT)
     assert (await owner.wait(owner_client, "done"))["sha256"] == digest.encoded
     assert layout.blob(digest).read_bytes() == blob
+    assert leftovers(layout) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_parallel_fill_of_a_killed_process_is_gone_on_from_its_watermark(
+    start: Start, upstream: RangeServer, layout: Layout, seed: int
+) -> None:
+    numbers = seeded(10 + seed)
+    blob = numbers.randbytes(24 * MIB)
+    digest = upstream.add(blob)
+    upstream.held = held = numbers.randrange(2 * MIB, 10 * MIB)  # one piece stops there, others go on ahead of it
+    owner, follower = await start(), await start()
+    owner_client = owner.client(digest, tell=held - MIB, parallel=4, size=len(blob))
+    await owner.wait(owner_client, "reached")
+    # Two pieces a connection are written ahead of the one that is held; the file is sparse there.
+    ahead = min(len(blob), (held // MIB + 8) * MIB)
+    await until(lambda: upstream.sent >= ahead - MIB)
+    clients = [(follower.client(digest, at, parallel=4, size=len(blob)), at) for at in (0, 13 * MIB)]
+    for client, _ in clients:
+        assert (await follower.wait(client, "opened"))["outcome"] == "collapsed"
+    before = len(upstream.requests)
+    await owner.kill()
+    upstream.turn(None)
+    for client, at in clients:
+        assert (await follower.wait(client, "done"))["sha256"] == sha256(blob[at:])
+    resumed = [at for _, at in upstream.requests[before:]]
+    assert held - 2 * MIB < min(resumed) <= held
+    assert len(resumed) == len(set(resumed)) == -((min(resumed) - len(blob)) // MIB)
+    assert layout.blob(digest).read_bytes() == blob
+    assert leftovers(layout) == []
+
+
+async def test_a_parallel_fill_for_all_processes_asks_for_each_byte_once(
+    start: Start, upstream: RangeServer, layout: Layout
+) -> None:
+    blob = seeded(20).randbytes(16 * MIB)
+    digest = upstream.add(blob)
+    workers = await asyncio.gather(*(start() for _ in range(3)))
+    clients = [(worker, worker.client(digest, parallel=4, size=len(blob))) for worker in workers for _ in range(6)]
+    for worker, client in clients:
+        assert (await worker.wait(client, "done"))["sha256"] == digest.encoded
+    assert sorted(at for _, at in upstream.requests) == list(range(0, len(blob), MIB))
+    assert upstream.sent == len(blob)
     assert leftovers(layout) == []

@@ -17,6 +17,7 @@ from tests.support.fills import FillBench
 from tests.support.routes import Answer, Gate, ScriptedRoute
 
 SIZE = 6000
+PIECE = 1000
 CONTENT = bytes((index * 31 + index // 256) % 256 for index in range(SIZE))
 DIGEST = Digest.of(CONTENT)
 
@@ -50,12 +51,23 @@ class Readers(RuleBasedStateMachine):
         gates=st.lists(st.integers(0, SIZE), max_size=4),
         full=st.none() | st.integers(0, SIZE),
         chunk=st.integers(50, 3000),
+        parallel=st.integers(1, 5),
+        ignored=st.lists(st.integers(0, SIZE // PIECE), max_size=2),
     )
-    def begin(self, breaks: list[int], gates: list[int], full: int | None, chunk: int) -> None:
+    def begin(
+        self,
+        breaks: list[int],
+        gates: list[int],
+        full: int | None,
+        chunk: int,
+        parallel: int,
+        ignored: list[int],
+    ) -> None:
         self.gates = [Gate() for _ in gates]
         held = dict(zip(gates, self.gates, strict=True))
         answers = [Answer(breaks=at, gates=held) for at in sorted(breaks)] + [Answer(gates=held)] * 3
-        self.route = ScriptedRoute(CONTENT, *answers, chunk=chunk)
+        whole = {piece * PIECE: [Answer(start=0)] for piece in ignored}  # there the upstream ignores ranges
+        self.route = ScriptedRoute(CONTENT, *answers, chunk=chunk, parallel=parallel, at=whole)
         self.bench = FillBench(FakeClock())
         if full is not None:
             self.bench.partials.capacity = full
@@ -70,7 +82,7 @@ class Readers(RuleBasedStateMachine):
         stop = min(SIZE, start + length)
 
         async def join() -> None:
-            opening = started(self.processes[process].open(DIGEST, self.route))
+            opening = started(self.processes[process].open(DIGEST, self.route, size=SIZE))
             while not opening.done():
                 for gate in self.gates:  # where even the headers of an answer of its own are held back
                     gate.open()

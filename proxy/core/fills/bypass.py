@@ -145,18 +145,22 @@ class _HeldRoute:
     def rule(self) -> str:
         return self._route.rule
 
+    @property
+    def parallel(self) -> int:
+        return 1
+
     async def connect(self) -> int:
         self._body = await self._stack.enter_async_context(self._route.open(0, ""))
         return self._body.total
 
     @asynccontextmanager
-    async def open(self, start: int, validator: str) -> AsyncIterator[BlobBody]:
+    async def open(self, start: int, validator: str, stop: int | None = None) -> AsyncIterator[BlobBody]:
         held, self._body = self._body, None
         async with self._stack.pop_all():
             if held is not None and start == 0:
                 yield held
                 return
-        async with self._route.open(start, validator) as body:
+        async with self._route.open(start, validator, stop) as body:
             yield body
 
     def close(self) -> None:

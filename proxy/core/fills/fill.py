@@ -32,9 +32,11 @@ class Fill:
     from then on they may not be exchanged for others. `carrier` names the route by which this process fetches, None
     where it does not; `refusals` say why routes were given up. Once the fill is UNCACHED and `settled`, `hasher` has
     been fed exactly [0, watermark); None where that could not be done.
+
+    A `background` fill is one that no client has asked for so far; it can be told to `give_way`.
     """
 
-    def __init__(self, digest: Digest, size: int | None) -> None:
+    def __init__(self, digest: Digest, size: int | None, *, background: bool = False) -> None:
         """Know nothing but the name."""
         self.digest = digest
         self.size = size
@@ -47,6 +49,8 @@ class Fill:
         self.hasher: Hasher | None = None
         self.settled = False
         self.promised = False
+        self.background = background
+        self.gives_way = False
         self.routes: dict[str, BlobRoute] = {}
         self.refusals: dict[str, UpstreamError] = {}
         self.partial: Partial | None = None
@@ -87,9 +91,10 @@ class Fill:
             pieces = [await self.partial.read(position, size)]
         return pieces
 
-    def join(self, route: BlobRoute) -> None:
+    def join(self, route: BlobRoute, *, background: bool = False) -> None:
         """Add a reader, who leaves once, and the way it knows to the bytes."""
         self._readers += 1
+        self.background = self.background and background
         self.routes.setdefault(route.name, route)
 
     def leave(self) -> None:
@@ -97,7 +102,17 @@ class Fill:
         self._readers -= 1
         self._close_unused()
 
+    def give_way(self) -> None:
+        """Let the worker end: clients need what it uses. Nobody may join any more."""
+        self.gives_way = True
+        self._notify()
+
     # --- the worker ---
+
+    @property
+    def rule(self) -> str:
+        """Return the prefix of the rule that the fill was begun by."""
+        return next(iter(self.routes.values())).rule
 
     @property
     def awaited(self) -> bool:

@@ -23,7 +23,7 @@ from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFai
 from proxy.telemetry.metrics import Metrics
 
 _REMEMBERED = 4096
-"""Digests whose bytes were wrong that are kept in mind at a time."""
+"""Routes by which the bytes of a digest were wrong that are kept in mind at a time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +57,9 @@ class Fills:
         patience = upstreams.stall_timeout + upstreams.budget
         self._follower = Follower(clock, settings.poll.total_seconds(), patience.total_seconds(), settings.batch)
         self._fills: dict[Digest, Fill] = {}
-        self._failed: TTLCache[Digest, str] = TTLCache(
+        self._idle = asyncio.Event()
+        # By route: bytes that one upstream gave wrong say nothing about another's.
+        self._failed: TTLCache[tuple[Digest, str], str] = TTLCache(
             _REMEMBERED, settings.failed_ttl.total_seconds(), timer=clock.monotonic
         )
 
@@ -77,7 +79,8 @@ class Fills:
             fill = self._fills.get(digest)  # another request may have begun it meanwhile
         joined = fill is not None
         if fill is None:
-            fill = self._begin(digest, size)
+            fill = self._begin(digest, size, route)
+            self._make_way(route)
         else:
             self._metrics.fills_joined.inc()
         fill.join(route)
@@ -88,6 +91,45 @@ class Fills:
             if not isinstance(source, TailSource):
                 fill.leave()
         return source
+
+    async def keep(self, digest: Digest, route: BlobRoute, size: int) -> None:
+        """Return once the blob is stored; unless it is on its way already, fetch it behind all that clients ask for.
+
+        It is begun, and goes on, only while no client waits for a blob that is fetched by the same rule; a client who
+        asks for this one joins. It never takes the room of another blob. Raises `StorageFullError` where the store
+        has no room, `UpstreamError` where no bytes can be had by `route`, and `ProxyError` UNAVAILABLE while the
+        server shuts down.
+        """
+        while await self._blobs.stat(digest) is None:
+            fill = self._fills.get(digest)
+            if fill is None and self._is_busy(route.rule):
+                await self._idle.wait()
+                continue
+            if fill is None:
+                fill = self._begin(digest, size, route, background=True)
+            fill.join(route, background=True)
+            try:
+                while fill.phase is Phase.FILLING:
+                    await fill.changed()
+            finally:
+                fill.leave()
+            if fill.phase is Phase.UNCACHED:
+                raise StorageFullError(f"there is no room for {digest}")
+            if fill.phase is Phase.DONE:
+                return
+            if not fill.gives_way:
+                raise fill.refusals.get(route.name) or fill.error or AssertionError("a failed fill says why")
+
+    def _is_busy(self, rule: str) -> bool:
+        """Tell whether clients wait for blobs that are fetched by this rule."""
+        return any(not fill.background and fill.rule == rule for fill in self._fills.values())
+
+    def _make_way(self, route: BlobRoute) -> None:
+        """End what is fetched by the same rule for nobody; its bytes stay, and are gone on from later."""
+        for other in [other for other in self._fills.values() if other.background and other.rule == route.rule]:
+            # Who asks for it from now on begins anew, and takes over as from another process.
+            del self._fills[other.digest]
+            other.give_way()
 
     async def _answer(self, fill: Fill, route: BlobRoute, size: int | None, *, joined: bool) -> BlobSource:
         """Wait until it is clear what the blob is served from, no longer than the deadline where its size is known."""
@@ -113,13 +155,13 @@ class Fills:
         bypass = Bypass(fill.digest, total, route, self._settings, self._metrics)
         return TailSource(fill, route, total, status, bypass)
 
-    def _begin(self, digest: Digest, size: int | None) -> Fill:
+    def _begin(self, digest: Digest, size: int | None, route: BlobRoute, *, background: bool = False) -> Fill:
         if self._tasks.draining:
             raise ProxyError(ErrorCode.UNAVAILABLE)
-        failed = self._failed.get(digest)
+        failed = self._failed.get((digest, route.name))
         if failed is not None:
             raise UpstreamError(UpstreamFailure.GARBAGE, failed)
-        fill = Fill(digest, size)
+        fill = Fill(digest, size, background=background)
         self._tasks.spawn(f"fill {digest}", self._work(fill))
         self._fills[digest] = fill
         return fill
@@ -142,11 +184,14 @@ class Fills:
                 fill.fail(ProxyError(ErrorCode.UNAVAILABLE))
             if not fill.settled:  # readers of an UNCACHED fill wait for it
                 fill.settle(None)
-            if isinstance(fill.error, WrongBytesError):
-                self._failed[fill.digest] = fill.error.message
-            del self._fills[fill.digest]
+            if isinstance(fill.error, WrongBytesError) and fill.error.route:
+                self._failed[fill.digest, fill.error.route] = fill.error.message
+            if self._fills.get(fill.digest) is fill:
+                del self._fills[fill.digest]
             self._room.drop(fill)
             fill.end()
+            idle, self._idle = self._idle, asyncio.Event()
+            idle.set()
             self._metrics.fills_active.dec()
 
     async def _advance(self, fill: Fill, owner: Owner) -> None:

@@ -9,6 +9,7 @@ from proxy.core.fills.hashing import PrefixHash
 from proxy.core.fills.owner import WrongBytesError, settle
 from proxy.core.fills.ports import Partial, State
 from proxy.core.ports import Clock
+from proxy.model.errors import ErrorCode, ProxyError
 
 _HUNG_POLLS = 100
 """How much more rarely a fill is looked at whose owner hangs."""
@@ -37,6 +38,9 @@ class Follower:
         """
         watermark, since = partial.watermark, self._clock.monotonic()
         while True:
+            if fill.gives_way:
+                fill.fail(ProxyError(ErrorCode.UNAVAILABLE))
+                return
             await partial.poll()
             _share(fill, partial)
             if partial.watermark > watermark:

@@ -2,19 +2,22 @@
 
 import asyncio
 import random
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 
 from proxy.config.settings import FillSettings
 from proxy.core.fills.fill import Fill, Phase
 from proxy.core.fills.hashing import PrefixHash
+from proxy.core.fills.parallel import LARGE, ParallelTransfer
 from proxy.core.fills.ports import Origin, Partial, State
 from proxy.core.fills.room import Room
+from proxy.core.fills.spans import Spans
 from proxy.core.fills.transfer import DiscontinuityError, Pipe, check_continuation, chunks_from, together
 from proxy.core.ports import StorageFullError
 from proxy.core.sources import BlobRoute
 from proxy.model.digest import Digest
-from proxy.model.errors import TRANSIENT, UpstreamError, UpstreamFailure
+from proxy.model.errors import TRANSIENT, ErrorCode, ProxyError, UpstreamError, UpstreamFailure
 from proxy.telemetry.metrics import Metrics
 
 _BATCHES = 4
@@ -30,15 +33,20 @@ class WrongBytesError(UpstreamError):
     """All bytes are there, and they are not the content that the digest names."""
 
     def __init__(self, route: str, digest: Digest) -> None:
-        """Keep the sentence; the failure is GARBAGE."""
+        """Keep the sentence and the name of the one route that all bytes came by ("" if not known)."""
         super().__init__(
             UpstreamFailure.GARBAGE,
             f"{route or 'the upstream'} sent bytes for {digest} that have another digest; they were thrown away",
         )
+        self.route = route
 
 
 class _StartAgainError(Exception):
     """The bytes that are there cannot be continued, and no reader has had one of them."""
+
+
+class _GivesWayError(Exception):
+    """Nobody reads the fill, and clients need what it uses."""
 
 
 class Owner:
@@ -55,6 +63,9 @@ class Owner:
         self._metrics = metrics
         self._attempts = 0
         self._restarts = 0
+        self._ahead = Spans()
+        self._alone = False
+        self._sources: set[str] = set()
 
     async def run(self, partial: Partial) -> None:
         """Go on from the watermark of `partial` until the fill is DONE, UNCACHED or FAILED.
@@ -64,18 +75,25 @@ class Owner:
         """
         fill = self._fill
         fill.reach(partial.watermark)
+        self._ahead = Spans()
+        self._sources = {partial.origin.route} if partial.watermark else set()
         hashing = PrefixHash(fill, self._settings.batch)
         try:
-            await together(self._download(partial), hashing.follow(partial))
+            await together(self._download(partial), hashing.follow(partial), self._heed(partial))
             if fill.phase is Phase.UNCACHED:
                 await settle(fill, hashing)
             else:
                 await self._commit(partial, hashing)
+        except _GivesWayError:
+            await self._give_way(partial)
         except _StartAgainError as reason:
             # A new file, never this one truncated: other processes may be reading it.
             _log.info("fill.restarted", digest=str(fill.digest), watermark=partial.watermark, reason=str(reason))
             await partial.abandon(State.GONE)
         except WrongBytesError as error:
+            if not error.route:
+                with suppress(StorageFullError):  # followers would blame the last route: no more than a nuisance
+                    await partial.begin(partial.watermark, Origin())
             await partial.abandon(State.FAILED)
             self._metrics.verify_failures.labels(self._rule(partial)).inc()
             _log.warning("fill.failed", digest=str(fill.digest), route=partial.origin.route, reason=error.message)
@@ -112,16 +130,21 @@ class Owner:
         try:
             await self._transfer(partial, route)
         except UpstreamError as error:
-            self._attempts = 1 if partial.watermark > before else self._attempts + 1
+            progress = partial.watermark > before
+            self._attempts = 1 if progress else self._attempts + 1
+            # Servers behind one name that do not agree on the blob may still give it to one connection.
+            self._alone = self._alone and (not progress or isinstance(error, DiscontinuityError))
             await self._judge(partial, route, error)
 
     async def _transfer(self, partial: Partial, route: BlobRoute) -> None:
-        """Append what one answer of `route` gives, until the blob is complete or `UpstreamError` is raised."""
+        """Append what `route` gives, until the blob is complete or `UpstreamError` is raised."""
         fill = self._fill
         start = partial.watermark
         # Entity tags of different servers have nothing to do with each other.
         validator = partial.origin.validator if partial.origin.route == route.name else ""
-        async with route.open(start, validator) as body:
+        stop = self._first_stop(partial, route)
+        async with AsyncExitStack() as held:
+            body = await held.enter_async_context(route.open(start, validator, stop))
             check_continuation(route.name, body, start, partial.total, validator)
             if body.total != fill.size:
                 await self._room.admit(fill, body.total)
@@ -131,9 +154,29 @@ class Owner:
             if start:
                 _log.info("fill.resumed", digest=str(fill.digest), route=route.name, watermark=start)
             fill.carrier = route.name
+            self._sources.add(route.name)
             fill.promise(body.total)
+            if stop is not None and (body.stop < body.total or self._ahead):
+                transfer = ParallelTransfer(fill, partial, route, self._ahead, self._settings, self._metrics)
+                self._alone = True  # should nothing come of it
+                await transfer.run(body, held)
+                return
+            self._ahead.clear()
             pipe = Pipe(_BATCHES * self._settings.batch)
             await together(pipe.receive(chunks_from(route.name, body, start)), self._write(partial, pipe))
+
+    def _first_stop(self, partial: Partial, route: BlobRoute) -> int | None:
+        """Return where the first of several pieces ends; None where the blob comes by one connection to its end.
+
+        So it does while its size is not known: the answer to a request for a part is an error if the blob is empty.
+        """
+        start, piece = partial.watermark, self._settings.piece
+        total = self._fill.size if partial.total is None else partial.total
+        if self._alone or route.parallel == 1 or total is None:
+            return None
+        if total - start <= LARGE * piece and not self._ahead:
+            return None
+        return min(start + piece, self._ahead.missing(start, total)[0].stop)
 
     async def _write(self, partial: Partial, pipe: Pipe) -> None:
         while chunks := await pipe.take(self._settings.batch):
@@ -164,12 +207,31 @@ class Owner:
             fill.refuse(route, error)
             self._attempts = 0
 
+    # --- giving way ---
+
+    async def _heed(self, partial: Partial) -> None:
+        """Watch for the call to give way, as long as there is something to download for nobody."""
+        fill = self._fill
+        while fill.background and fill.phase is Phase.FILLING and partial.total != partial.watermark:
+            if fill.gives_way:
+                raise _GivesWayError
+            await fill.changed()
+
+    async def _give_way(self, partial: Partial) -> None:
+        """Leave the bytes for whoever comes next."""
+        _log.debug("fill.gave_way", digest=str(self._fill.digest), watermark=partial.watermark)
+        if partial.watermark == 0:
+            await partial.abandon(State.GONE)
+        partial.release()
+        self._fill.fail(ProxyError(ErrorCode.UNAVAILABLE))
+
     # --- the end ---
 
     async def _commit(self, partial: Partial, hashing: PrefixHash) -> None:
         fill = self._fill
         if not fill.digest.matches(hashing.hasher):
-            raise WrongBytesError(partial.origin.route, fill.digest)
+            # Where several gave a part of the bytes, nobody knows who was wrong.
+            raise WrongBytesError(partial.origin.route if len(self._sources) == 1 else "", fill.digest)
         try:
             await partial.commit()
         except StorageFullError as error:

@@ -49,7 +49,7 @@ class Partial(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """Return where the bytes came from."""
+        """Return where the bytes came from, to who owns them or is told that they were wrong."""
 
     async def poll(self) -> None:
         """Look at a FOLLOWED partial again, and take it over (it is OWNED then) where its owner has died.
@@ -63,6 +63,15 @@ class Partial(Protocol):
 
     async def append(self, chunks: Sequence[bytes]) -> None:
         """Write `chunks` at the watermark, then raise it; `StorageFullError` leaves the watermark where it was."""
+
+    async def write_ahead(self, position: int, chunks: Sequence[bytes]) -> None:
+        """Write `chunks` from `position` on, which is above the watermark; `StorageFullError` where they do not fit.
+
+        Nobody can read them, and who takes over does not know of them, before `advance`.
+        """
+
+    async def advance(self, watermark: int) -> None:
+        """Raise the watermark over bytes that were written ahead of it, all of them."""
 
     async def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes of [0, watermark) from `position`; OSError where the device fails."""

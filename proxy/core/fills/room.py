@@ -16,7 +16,12 @@ class Room:
     async def admit(self, fill: Fill, total: int) -> None:
         """Count `fill`, of `total` bytes, until it is dropped; raise `StorageFullError` where it does not fit."""
         free = await self._blobs.free()
-        others = sum(max(0, size - other.watermark) for other, size in self._missing.items() if other is not fill)
+        others = sum(
+            max(0, size - other.watermark)
+            for other, size in self._missing.items()
+            # What nobody asked for does not take the room of what somebody did.
+            if other is not fill and (fill.background or not other.background)
+        )
         missing = total - fill.watermark
         if missing > free - others - self._min_free:
             raise StorageFullError(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ def check_continuation(route: str, body: BlobBody, start: int, total: int | None
 
 
 async def chunks_from(route: str, body: BlobBody, start: int) -> AsyncIterator[bytes]:
-    """Yield the bytes of `body` from `start` to the end of the blob.
+    """Yield the bytes of `body` from `start` on.
 
     The chunk that completes the blob is yielded only when the body has ended there, so that a body that runs over
     never completes anything. Raises `UpstreamError` where the transfer breaks off, ends early or runs over.
@@ -46,8 +46,8 @@ async def chunks_from(route: str, body: BlobBody, start: int) -> AsyncIterator[b
     async with closing(body.chunks()) as chunks:
         async for data in chunks:
             end = position + len(data)
-            if end > body.total:
-                raise DiscontinuityError(f"{route} sent more than the {body.total} bytes it had announced")
+            if end > body.stop:
+                raise DiscontinuityError(f"{route} sent more than the {body.stop - body.start} bytes it had announced")
             chunk = data[max(0, start - position) :]
             position = end
             if not chunk:
@@ -56,9 +56,9 @@ async def chunks_from(route: str, body: BlobBody, start: int) -> AsyncIterator[b
                 last = chunk
             else:
                 yield chunk
-    if position < body.total:
+    if position < body.stop:
         raise UpstreamError(
-            UpstreamFailure.UNREACHABLE, f"{route} ended the transfer after {position} of {body.total} bytes"
+            UpstreamFailure.UNREACHABLE, f"{route} ended the transfer after {position} of {body.stop} bytes"
         )
     if last:
         yield last
@@ -117,25 +117,33 @@ class Pipe:
                 raise self._error
             return []
         taken: list[bytes] = []
-        small: list[bytes] = []
-        count = waiting = 0
+        count = 0
         while self._chunks and count < size:
-            chunk = self._chunks.popleft()
-            count += len(chunk)
-            waiting += len(chunk)
-            small.append(chunk)
-            if waiting >= _SMALL:
-                taken.append(b"".join(small))
-                small.clear()
-                waiting = 0
-        if small:
-            taken.append(b"".join(small))
+            taken.append(self._chunks.popleft())
+            count += len(taken[-1])
         self._size -= count
         if self._size < self._limit:
             self._room.set()
         if not self._chunks and not self._finished:
             self._filled.clear()
-        return taken
+        return joined(taken)
+
+
+def joined(chunks: Iterable[bytes]) -> list[bytes]:
+    """Return the same bytes in the same order, small chunks made into larger ones."""
+    larger: list[bytes] = []
+    small: list[bytes] = []
+    waiting = 0
+    for chunk in chunks:
+        waiting += len(chunk)
+        small.append(chunk)
+        if waiting >= _SMALL:
+            larger.append(b"".join(small))
+            small.clear()
+            waiting = 0
+    if small:
+        larger.append(b"".join(small))
+    return larger
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

@@ -19,12 +19,11 @@ from proxy.storage.blobs.folders import DurableFolders, sync_folder
 from proxy.storage.blobs.upload import Upload, create_upload, sweep_uploads
 from proxy.storage.errors import StoreUnusableError, unusable, writing
 from proxy.storage.layout import Layout
+from proxy.storage.page_cache import LONGEST, PageCache
 from proxy.storage.threads import Threads
 
-SEGMENT: Final = 256 * 1024
+SEGMENT: Final = LONGEST
 """The most that one read returns: larger segments cost memory for every reader and gain nothing."""
-
-_NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)  # Linux only
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +39,7 @@ class FilesystemBlobStore:
         self._layout = layout
         self._threads = threads
         self._folders = DurableFolders(layout.root)
-        self._cached_reads = _CachedReads()
+        self._page_cache = PageCache()
 
     async def prepare(self) -> None:
         """Make the folders, try them out, and remove what writers that have died left behind.
@@ -94,7 +93,7 @@ class FilesystemBlobStore:
             for folder in (layout.root, layout.blobs, layout.uploads):
                 self._folders.make(folder)
             _try_out(layout)
-            self._cached_reads.in_memory = _is_in_memory(layout.blobs)
+            self._page_cache.look(layout.blobs)
             return sweep_uploads(layout)
         except OSError as error:
             raise unusable(layout.root, error) from error
@@ -104,7 +103,7 @@ class FilesystemBlobStore:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
-        return _FileReader(descriptor, path, self._threads, self._cached_reads)
+        return _FileReader(descriptor, path, self._threads, self._page_cache)
 
     def _delete(self, path: Path) -> bool:
         with writing(path.parent):
@@ -116,45 +115,15 @@ class FilesystemBlobStore:
         return True
 
 
-class _CachedReads:
-    """Read on the loop what needs no device: bytes in the page cache, or a file system that lives in memory.
-
-    ``preadv`` with RWF_NOWAIT answers from the page cache or says EAGAIN. File systems without it say EOPNOTSUPP.
-    Of those, tmpfs and ramfs have no device below: their pages *are* the page cache, so a plain ``pread`` there is
-    a copy and cannot wait. On any other (NFS, FUSE, some overlays) every read goes to a thread.
-    """
-
-    def __init__(self) -> None:
-        self.in_memory = False
-        self._nowait = bool(_NOWAIT)
-        # Shared by all readers: it is used between two awaits, on the loop's own thread only.
-        self._buffer = memoryview(bytearray(SEGMENT))
-
-    def read(self, descriptor: int, position: int, size: int) -> bytes | None:
-        """Return up to `size` (≤ SEGMENT) bytes that are at hand, or None."""
-        if self._nowait:
-            try:
-                count = os.preadv(descriptor, [self._buffer[:size]], position, _NOWAIT)
-            except BlockingIOError:
-                return None
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    raise
-                self._nowait = False
-            else:
-                return bytes(self._buffer[:count])
-        return os.pread(descriptor, size, position) if self.in_memory else None
-
-
 class _FileReader:
     """The `BlobReader` port over one descriptor of its own."""
 
-    def __init__(self, descriptor: int, path: Path, threads: Threads, cached: _CachedReads) -> None:
+    def __init__(self, descriptor: int, path: Path, threads: Threads, page_cache: PageCache) -> None:
         self.size = os.fstat(descriptor).st_size
         self._descriptor = descriptor
         self._path = path
         self._threads = threads
-        self._cached = cached
+        self._page_cache = page_cache
         # A caller that is cancelled while a thread opens the blob never gets the reader, and cannot close it:
         # then this does, when the reader is collected.
         self._close = weakref.finalize(self, os.close, descriptor)
@@ -166,7 +135,7 @@ class _FileReader:
         size = min(size, self.size - position, SEGMENT)
         if size <= 0:
             return b""
-        data = self._cached.read(self._descriptor, position, size)
+        data = self._page_cache.read(self._descriptor, position, size)
         if not data:
             # Were the reader closed while a cancelled call of this kind is still queued, its descriptor might
             # already be another file's: harmless, since nobody receives what a cancelled call reads.
@@ -211,21 +180,6 @@ def _try_out(layout: Layout) -> None:
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
-
-
-def _is_in_memory(path: Path) -> bool:
-    device = path.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False  # not Linux, or /proc is hidden: reads go to threads
-    # proc(5): "36 35 98:0 /root /mount options [tags ...] - type source options"
-    for line in mounts.splitlines():
-        mount, _, filesystem = line.partition(" - ")
-        if mount.split(" ")[2] == number:
-            return filesystem.split(" ")[0] in {"tmpfs", "ramfs"}
-    return False
 
 
 def _free(root: Path) -> int:

@@ -69,9 +69,18 @@ class SqlManifests(OnDatabase):
         )
         return None if row is None else _descriptor(row)
 
+    async def manifests_naming(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> list[Digest]:
+        """Return the manifests (from that source) that name `digest` among their children, in order of digest."""
+        rows = await self._database.read(
+            "manifests.manifests_naming", lambda c: _DESCRIPTORS.all(c, repository, digest, provenance)
+        )
+        return [Digest.parse(manifest) for manifest in sorted({row.manifest for row in rows})]
+
     async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
         """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
-        rows = await self._database.read("manifests.referrers", lambda c: _REFERRERS.all_here(c, repository, subject))
+        rows = await self._database.read("manifests.referrers", lambda c: _REFERRERS.all(c, repository, subject, None))
         # A manifest that came from two sources is one referrer.
         found = {row.digest: _manifest_record(row) for row in rows}
         return [found[digest] for digest in sorted(found)]

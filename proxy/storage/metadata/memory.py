@@ -108,6 +108,18 @@ class MemoryMetadataStore:
                         return child
         return None
 
+    async def manifests_naming(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> list[Digest]:
+        """Return the manifests (from that source) that name `digest` among their children, in order of digest."""
+        naming = {
+            manifest
+            for held in self._visible(repository, provenance)
+            for manifest, children in held.children.items()
+            if any(child.digest == digest for child in children)
+        }
+        return sorted(naming, key=str)
+
     async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
         """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
         found = {

@@ -51,23 +51,29 @@ class Lookup:
         query = select(table).select_from(held).where(table.c[digest] == bindparam("digest"))
         self._here = query.where(_HERE)
         self._here_first = self._here.limit(1)
-        self._answering_first = query.where(_ANSWERING).limit(1)
+        self._answering = query.where(_ANSWERING)
+        self._answering_first = self._answering.limit(1)
 
     def first(
         self, connection: Connection, repository: RepositoryName, digest: Digest, provenance: Provenance | None
     ) -> Row[tuple[object, ...]] | None:
         """Return one row that answers to `provenance` in `repository`; None asks for whatever the repository holds."""
-        values = {"repository": repository, "digest": str(digest)}
-        if provenance is None:
-            return connection.execute(self._here_first, values).one_or_none()
-        values |= {"source": provenance.source, "account": provenance.account}
-        return connection.execute(self._answering_first, values).one_or_none()
+        query = self._here_first if provenance is None else self._answering_first
+        return connection.execute(query, _values(repository, digest, provenance)).one_or_none()
 
-    def all_here(
-        self, connection: Connection, repository: RepositoryName, digest: Digest
+    def all(
+        self, connection: Connection, repository: RepositoryName, digest: Digest, provenance: Provenance | None
     ) -> Sequence[Row[tuple[object, ...]]]:
-        """Return all rows of the repository, in no particular order."""
-        return connection.execute(self._here, {"repository": repository, "digest": str(digest)}).all()
+        """Return all such rows, in no particular order."""
+        query = self._here if provenance is None else self._answering
+        return connection.execute(query, _values(repository, digest, provenance)).all()
+
+
+def _values(repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> dict[str, str]:
+    values = {"repository": repository, "digest": str(digest)}
+    if provenance is not None:
+        values |= {"source": provenance.source, "account": provenance.account}
+    return values
 
 
 def keep_repository(connection: Connection, repository: RepositoryName) -> int:

@@ -3,7 +3,8 @@
 The lock is ``flock`` on the control file: it goes with its holder, however that ends, and nothing else drops it (a
 POSIX lock is lost as soon as *any* descriptor of the file is closed in the process). The control file is unlinked
 only by the holder, after the record says why; whoever then gets a lock on the file without a name starts again. Files
-are never truncated: other processes may be reading them.
+are never truncated: other processes may be reading them. Bytes beyond the watermark, and holes among them, mean
+nothing: who takes over writes them again.
 
 One machine and a local file system: network file systems delay what processes see of each other.
 """
@@ -26,8 +27,8 @@ from proxy.storage.blobs.folders import DurableFolders, sync_folder
 from proxy.storage.blobs.upload import READ_ONLY
 from proxy.storage.errors import writing
 from proxy.storage.layout import Layout
+from proxy.storage.page_cache import PageCache
 from proxy.storage.partials.descriptor import Descriptor
-from proxy.storage.partials.page_cache import PageCache
 from proxy.storage.partials.record import (
     Record,
     Stage,
@@ -130,6 +131,14 @@ class FilesystemPartial:
     async def append(self, chunks: Sequence[bytes]) -> None:
         """Write `chunks` at the watermark, then raise it."""
         await self._store.threads.run(self._append, chunks)
+
+    async def write_ahead(self, position: int, chunks: Sequence[bytes]) -> None:
+        """Write `chunks` above the watermark; the file has a hole until the bytes before them come."""
+        await self._store.threads.run(self._write_ahead, position, chunks)
+
+    async def advance(self, watermark: int) -> None:
+        """Raise the watermark over bytes that were written ahead of it."""
+        await self._store.threads.run(self._advance, watermark)
 
     async def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`: on the loop where they are in memory, else by a thread."""
@@ -256,6 +265,9 @@ class FilesystemPartial:
         self.total = record.total
         self.watermark = record.watermark
         self.state = _STATES[record.stage]
+        if record.stage is Stage.FAILED:
+            with self._locked() as control:
+                self.origin = read_origin(control, record)
 
     # --- owning ---
 
@@ -272,6 +284,18 @@ class FilesystemPartial:
             raise AssertionError("an owned partial is open")
         with writing(self._part_path), self._part.use() as part, self._locked() as control:
             watermark = _write_all(part, chunks, self.watermark)
+            self._write_record(control, Stage.FILLING, watermark)
+            self.watermark = watermark
+
+    def _write_ahead(self, position: int, chunks: Sequence[bytes]) -> None:
+        if self._part is None:
+            raise AssertionError("an owned partial is open")
+        # The control file is borrowed too: the lock is not given up while this writes.
+        with writing(self._part_path), self._part.use() as part, self._locked():
+            _write_all(part, chunks, position)
+
+    def _advance(self, watermark: int) -> None:
+        with writing(self._control_path), self._locked() as control:
             self._write_record(control, Stage.FILLING, watermark)
             self.watermark = watermark
 

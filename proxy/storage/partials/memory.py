@@ -18,6 +18,7 @@ class _Shared:
     total: int | None = None
     origin: Origin = field(default_factory=Origin)
     data: bytearray = field(default_factory=bytearray)
+    watermark: int = 0
     ended: State = State.FOLLOWED
     locked: bool = False
 
@@ -95,10 +96,17 @@ class MemoryPartial:
 
     async def append(self, chunks: Sequence[bytes]) -> None:
         """Write `chunks` at the watermark, then raise it."""
-        data = b"".join(chunks)
-        if len(data) > self._store.room:
-            raise StorageFullError("the store is full")
-        self._shared.data += data
+        self._write(self._shared.watermark, chunks)
+        self._shared.watermark += sum(map(len, chunks))
+        self._see()
+
+    async def write_ahead(self, position: int, chunks: Sequence[bytes]) -> None:
+        """Write `chunks` above the watermark."""
+        self._write(position, chunks)
+
+    async def advance(self, watermark: int) -> None:
+        """Raise the watermark over bytes that were written ahead of it."""
+        self._shared.watermark = watermark
         self._see()
 
     async def read(self, position: int, size: int) -> bytes:
@@ -129,6 +137,14 @@ class MemoryPartial:
         if self._reader is not None:
             self._reader.close()
 
+    def _write(self, position: int, chunks: Sequence[bytes]) -> None:
+        written, data = self._shared.data, b"".join(chunks)
+        growth = position + len(data) - len(written)
+        if growth > self._store.room:
+            raise StorageFullError("the store is full")
+        written.extend(bytes(max(0, growth)))
+        written[position : position + len(data)] = data
+
     def _end(self, state: State) -> None:
         self._shared.ended = self.state = state
         if self._store.partials.get(self._digest) is self._shared:
@@ -137,4 +153,4 @@ class MemoryPartial:
 
     def _see(self) -> None:
         self.total, self.origin = self._shared.total, self._shared.origin
-        self.watermark = self._reader.size if self._reader is not None else len(self._shared.data)
+        self.watermark = self._reader.size if self._reader is not None else self._shared.watermark

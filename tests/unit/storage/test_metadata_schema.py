@@ -97,6 +97,7 @@ async def _use_everything(store: SqlMetadataStore) -> None:
         await store.proven(repository, digest, origin)
         await store.manifest(repository, digest, origin)
         await store.descriptor(repository, digest, origin)
+        await store.manifests_naming(repository, digest, origin)
         await store.tags(repository, None if origin is None else origin.source, "a", 10)
     await store.repositories("a", 10)
     await store.has_repository(repository)

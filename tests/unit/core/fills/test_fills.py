@@ -274,3 +274,23 @@ async def test_wrong_bytes_of_a_dead_owner_are_thrown_away_before_anything_is_an
         await bench.fills.open(DIGEST, ScriptedRoute(CONTENT))
     assert (await bench.partials.open(DIGEST)).state is State.OWNED
     assert bench.metric("pullthrough_verify_failures_total", rule="hub") == 1
+
+
+async def test_wrong_bytes_of_one_route_do_not_keep_another_from_being_asked(bench: FillBench) -> None:
+    # Whoever can make one upstream lie about a digest must not take it from the clients of all others.
+    hostile = ScriptedRoute(CONTENT[:-1] + b"!", name="evil nginx")
+    with pytest.raises(TransferError):
+        await read(await bench.fills.open(DIGEST, hostile))
+    assert await read(await bench.fills.open(DIGEST, ScriptedRoute(CONTENT))) == CONTENT
+
+
+async def test_nobody_is_blamed_where_several_routes_gave_wrong_bytes_together(bench: FillBench) -> None:
+    gate = Gate()
+    failing = [Answer(error=broken())] * 9
+    hostile = ScriptedRoute(b"?" * len(CONTENT), Answer(gates={4000: gate}, breaks=4000), *failing, name="evil nginx")
+    honest = ScriptedRoute(CONTENT)
+    sources = [await bench.fills.open(DIGEST, route) for route in (hostile, honest)]
+    gate.open()
+    results = await asyncio.gather(*map(read, sources), return_exceptions=True)
+    assert [type(result) for result in results] == [TransferError] * 2
+    assert await read(await bench.fills.open(DIGEST, honest)) == CONTENT

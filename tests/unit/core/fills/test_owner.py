@@ -1,17 +1,15 @@
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
-from proxy.core.fills.ports import Origin, Partial, State
+from proxy.core.fills.ports import Origin, Partial
 from proxy.core.sources import TransferError
 from proxy.model.digest import Digest
 from proxy.model.errors import TRANSIENT, UpstreamError, UpstreamFailure
-from proxy.storage.partials import MemoryPartialStore
-from proxy.storage.partials.memory import MemoryPartial
 from tests.support.background import started, until
 from tests.support.fills import CONTENT, DIGEST, FillBench, read, read_into, read_some
 from tests.support.routes import Answer, Gate, ScriptedRoute, broken
+from tests.support.slow_partials import SlowPartialStore
 
 WRONG = b"?" * len(CONTENT)
 
@@ -239,28 +237,6 @@ class TestSeveralRoutes:
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(result) for result in results] == [UpstreamError] * 5
         assert route.requests == [0]
-
-
-class SlowPartialStore(MemoryPartialStore):
-    """A store whose disk stands still until the gate opens."""
-
-    def __init__(self, bench: FillBench, gate: Gate) -> None:
-        super().__init__(bench.blobs)
-        self.gate = gate
-
-    async def open(self, digest: Digest) -> MemoryPartial:
-        partial = await super().open(digest)
-        return SlowPartial(partial, self.gate) if partial.state is State.OWNED else partial
-
-
-class SlowPartial(MemoryPartial):
-    def __init__(self, partial: MemoryPartial, gate: Gate) -> None:
-        self.__dict__.update(partial.__dict__)
-        self.gate = gate
-
-    async def append(self, chunks: Sequence[bytes]) -> None:
-        await self.gate.wait()
-        await super().append(chunks)
 
 
 async def test_a_slow_disk_pauses_the_download(bench: FillBench) -> None:
