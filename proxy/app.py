@@ -14,17 +14,21 @@ from proxy.config.reload import Reloader
 from proxy.config.settings import Settings
 from proxy.core.blobs import BlobService
 from proxy.core.clock import SystemClock
+from proxy.core.completion import Completer
 from proxy.core.contents import ManifestContents
 from proxy.core.fills import Fills
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
+from proxy.core.ports import Sample
 from proxy.core.rules import RuleBook, RuleSet
 from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.validation import RuleValidator, Validation
 from proxy.http.server import Server, StartError
 from proxy.http.services import Services
+from proxy.model.rule import CacheRule
 from proxy.storage.blobs import FilesystemBlobStore
 from proxy.storage.errors import StoreUnusableError
 from proxy.storage.layout import Layout
@@ -49,6 +53,7 @@ class Core:
     rules: RuleBook
     manifests: ManifestService
     blobs: BlobService
+    completer: Completer
     listings: ListingService
     metrics: Metrics
     tasks: Tasks
@@ -88,14 +93,24 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         fills = Fills(
             partials, blobs, tasks, clock, settings.fills, settings.upstreams, settings.storage.min_free, metrics
         )
+        manifests = ManifestService(metadata, contents, upstreams, EveryTagMoves())
+        blob_service = BlobService(metadata, blobs, fills, upstreams)
         yield Core(
             rules=RuleBook(RuleSet.of(settings)),
-            manifests=ManifestService(metadata, contents, upstreams, EveryTagMoves()),
-            blobs=BlobService(metadata, blobs, fills, upstreams),
+            manifests=manifests,
+            blobs=blob_service,
+            completer=Completer(metadata, blobs, manifests, blob_service, fills, upstreams, metrics),
             listings=ListingService(metadata, upstreams),
             metrics=metrics,
             tasks=tasks,
         )
+
+
+async def validate_rule(settings: Settings, rules: RuleSet, rule: CacheRule, sample: Sample | None) -> Validation:
+    """Try the upstream of a rule as the server would, without a store; see `RuleValidator.validate`."""
+    policy = Policy.of(settings.upstreams, settings.registry)
+    async with UpstreamClient(settings.upstreams, SystemClock(), Metrics()) as client:
+        return await RuleValidator(client, policy).validate(rules, rule, sample)
 
 
 def run_server(settings: Settings, config_path: Path, *, greet: Callable[[Running], None]) -> int:
@@ -134,6 +149,7 @@ def _services(settings: Settings, core: Core) -> Services:
         rules=core.rules,
         manifests=core.manifests,
         blobs=core.blobs,
+        pulls=core.completer,
         listings=core.listings,
         metrics=core.metrics,
         server=settings.server,

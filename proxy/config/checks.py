@@ -25,6 +25,7 @@ def check_surroundings(settings: Settings, environ: Mapping[str, str]) -> Iterat
     yield from _check_authorities(("upstreams", "ca_file"), settings.upstreams.ca_file)
     for place, rule in enumerate(settings.rules):
         yield from _check_authorities(("rules", place, "ca_file"), rule.ca_file)
+        yield from _check_client_cert(("rules", place, "client_cert"), rule.client_cert)
         if rule.credentials is not None:
             yield from _check_credentials(("rules", place, "credentials"), rule.credentials, environ)
 
@@ -75,6 +76,20 @@ def _check_authorities(key: Key, path: Path | None) -> Iterator[Problem]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
         except ssl.SSLError:
             trouble = f"{path} holds no certificates in PEM"
+    if trouble is not None:
+        yield key, trouble
+
+
+def _check_client_cert(key: Key, path: Path | None) -> Iterator[Problem]:
+    if path is None:
+        return
+    trouble = _unreadable(path)
+    if trouble is None:
+        try:
+            # Without a password given, OpenSSL would ask for one on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password="")
+        except ssl.SSLError:
+            trouble = f"{path} holds no certificate with its key in PEM, without a password"
     if trouble is not None:
         yield key, trouble
 

@@ -5,6 +5,7 @@ The descriptions are the configuration reference: ``docs/configuration.md`` is g
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,10 +15,26 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from proxy.config.values import Duration, PositiveDuration, PositiveSize, Size
-from proxy.model.credentials import CredentialHelper, CredentialsSource, DockerConfig, SecretSource, UserPassword
+from proxy.model.credentials import (
+    CredentialHelper,
+    CredentialsSource,
+    DockerConfig,
+    EcrCredentials,
+    SecretSource,
+    UserPassword,
+)
 from proxy.model.errors import ProxyError
+from proxy.model.patterns import NamePattern
 from proxy.model.reference import parse_repository
-from proxy.model.rule import DOCKER_HUB, DOCKER_HUB_ALIASES, ROOT, CacheRule, OnUpstream404, UpstreamAddress
+from proxy.model.rule import (
+    DOCKER_HUB,
+    DOCKER_HUB_ALIASES,
+    ROOT,
+    CacheRule,
+    Completion,
+    OnUpstream404,
+    UpstreamAddress,
+)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -80,6 +97,11 @@ class RegistrySettings(Section):
         (), description="With a ROOT rule: patterns of names that never go upstream, such as `team/**`."
     )
 
+    @field_validator("hosted")
+    @classmethod
+    def _check_hosted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_patterns(value)
+
 
 class UpstreamSettings(Section):
     """How upstream registries are reached; the rules refine it."""
@@ -116,6 +138,9 @@ class UpstreamSettings(Section):
         description="How long tag lists, referrers and `sha256-*` tags are served without a check.",
     )
     max_tag_pages: int = Field(100, ge=1, description="Longest tag list that is followed, in pages.")
+    pull_floor: int = Field(
+        10, ge=0, description="Pulls left of an upstream's rate limit below which kept tags are served without a check."
+    )
     breaker_failures: int = Field(5, ge=1, description="Failures in a row after which a host is left alone.")
     breaker_reset: Duration = Field(timedelta(seconds=30), description="How long such a host is left alone.")
 
@@ -140,6 +165,11 @@ class FillSettings(Section):
 
     segment: PositiveSize = Field(Size(256 << 10), description="Bytes written to a client at a time.")
     batch: PositiveSize = Field(Size(1 << 20), description="Bytes hashed and written to disk at a time.")
+    piece: PositiveSize = Field(
+        Size(8 << 20),
+        description="Bytes asked for at a time where a rule's `parallel_ranges` allows several connections; blobs of "
+        "more than two pieces are fetched so. Smaller pieces cost a request each, larger ones are shared less evenly.",
+    )
     poll: PositiveDuration = Field(
         timedelta(milliseconds=10), description="How often a fill of another process is looked at."
     )
@@ -185,6 +215,14 @@ class SecretSettings(Section):
         return SecretSource(self.env, self.file)
 
 
+class EcrSettings(Section):
+    """The AWS identity of this machine, as boto3 finds it, asked for a token of Amazon ECR."""
+
+    region: str = Field(
+        pattern=r"^[a-z]{2,}(-[a-z]+)+-\d$", description="AWS region whose ECR API gives the token: `eu-west-1`."
+    )
+
+
 class CredentialsSettings(Section):
     """Credentials for an upstream: exactly one way of getting them."""
 
@@ -194,13 +232,16 @@ class CredentialsSettings(Section):
     helper: str | None = Field(
         None, pattern=r"^[A-Za-z0-9._-]+$", description="Name of a program `docker-credential-NAME`."
     )
+    ecr: EcrSettings | None = Field(
+        None, description="For Amazon ECR: a token for the AWS identity that boto3 finds, renewed in time."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         ways = [self.username is not None or self.password is not None, self.docker_config is not None]
-        ways.append(self.helper is not None)
+        ways += [self.helper is not None, self.ecr is not None]
         if sum(ways) != 1 or (self.username is None) != (self.password is None):
-            message = "give username with password, or docker_config, or helper: exactly one of them"
+            message = "give username with password, or docker_config, or helper, or ecr: exactly one of them"
             raise ValueError(message)
         return self
 
@@ -210,6 +251,8 @@ class CredentialsSettings(Section):
             return DockerConfig(self.docker_config)
         if self.helper is not None:
             return CredentialHelper(self.helper)
+        if self.ecr is not None:
+            return EcrCredentials(self.ecr.region)
         if self.username is None or self.password is None:
             message = "validated settings hold exactly one kind of credentials"
             raise AssertionError(message)
@@ -242,7 +285,32 @@ class RuleSettings(Section):
         (), description="Hosts or networks that redirects and realms of this upstream may lead to although private."
     )
     ca_file: Path | None = Field(None, description="Certificate authorities (PEM) for this upstream.")
+    client_cert: Path | None = Field(
+        None, description="Client certificate and its key (one PEM file) to show to this upstream."
+    )
     proxy: str | None = Field(None, repr=False, description="Forward proxy: `http://[user:password@]host:port`.")
+    allow: tuple[str, ...] = Field(
+        (),
+        description="Patterns of upstream names that may be pulled, such as `library/*` or `team/**`; all without. "
+        "`*` is one segment or a part of it, `**` all further ones.",
+    )
+    deny: tuple[str, ...] = Field(
+        (), description="Patterns of upstream names that may not be pulled, kept copies included; wins over `allow`."
+    )
+    complete: Literal["platform", "index", "none", False] | None = Field(
+        None,
+        description="What is fetched in the background once a layer of an image was pulled: `platform`, the rest of "
+        "that image; `index`, the rest of all images of its index (the default with `ecr`); `none`.",
+    )
+    parallel_ranges: int = Field(
+        1, ge=1, le=16, description="Connections by which one large blob is fetched, delivered in order."
+    )
+    requests_per_second: float | None = Field(
+        None, gt=0, description="Requests to this upstream; the kind of upstream says how many without it."
+    )
+    bandwidth: PositiveSize | None = Field(
+        None, description="Bytes a second from this upstream, all transfers together."
+    )
 
     @field_validator("prefix")
     @classmethod
@@ -280,8 +348,13 @@ class RuleSettings(Section):
     def _check_allow_private(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return check_allow_private(value)
 
-    def rule(self, revalidate_after: timedelta) -> CacheRule:
-        """Return the rule that core works with; `revalidate_after` is the default of the registry."""
+    @field_validator("allow", "deny")
+    @classmethod
+    def _check_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_patterns(value)
+
+    def rule(self, revalidate_after: timedelta, complete: Completion = Completion.PLATFORM) -> CacheRule:
+        """Return the rule that core works with; the arguments are the defaults of the registry."""
         return CacheRule(
             prefix=self.prefix,
             upstream=parse_upstream(self.upstream),
@@ -296,7 +369,14 @@ class RuleSettings(Section):
             token_realms=self.token_realms,
             allow_private=self.allow_private,
             ca_file=self.ca_file,
+            client_cert=self.client_cert,
             proxy=self.proxy,
+            allow=self.allow,
+            deny=self.deny,
+            complete=complete if self.complete is None else Completion(self.complete or "none"),
+            parallel_ranges=self.parallel_ranges,
+            requests_per_second=self.requests_per_second,
+            bandwidth=self.bandwidth,
         )
 
 
@@ -321,8 +401,10 @@ class Settings(Section):
 
     def cache_rules(self) -> tuple[CacheRule, ...]:
         """Return the rules with the registry's defaults filled in."""
-        default = timedelta(hours=24) if self.registry.compatibility == "ecr" else timedelta(minutes=5)
-        return tuple(rule.rule(default) for rule in self.rules)
+        ecr = self.registry.compatibility == "ecr"
+        revalidate_after = timedelta(hours=24) if ecr else timedelta(minutes=5)
+        complete = Completion.INDEX if ecr else Completion.PLATFORM
+        return tuple(rule.rule(revalidate_after, complete) for rule in self.rules)
 
 
 def check_name(value: str) -> None:
@@ -331,6 +413,13 @@ def check_name(value: str) -> None:
         parse_repository(value)
     except ProxyError as error:
         raise ValueError(error.message) from error
+
+
+def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the patterns as they are, or raise ValueError for one that no repository name fits."""
+    for pattern in patterns:
+        NamePattern(pattern)
+    return patterns
 
 
 def check_allow_private(entries: Iterable[str]) -> tuple[str, ...]:
@@ -378,6 +467,6 @@ def parse_upstream(text: str) -> UpstreamAddress:
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
     if parts.scheme not in {"http", "https"} or extra or _HOST.fullmatch(host) is None or port == 0:
         raise ValueError(message)
-    if host in DOCKER_HUB_ALIASES:
-        host = DOCKER_HUB  # its other names have no registry behind them
-    return UpstreamAddress(parts.scheme, host, port or {"https": 443, "http": 80}[parts.scheme])
+    address = UpstreamAddress(parts.scheme, host, port or {"https": 443, "http": 80}[parts.scheme])
+    # The other names of Docker Hub lead to web pages, or to nothing.
+    return replace(address, host=DOCKER_HUB) if str(address) in DOCKER_HUB_ALIASES else address

@@ -59,12 +59,12 @@ class Referrers:
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """A list of an upstream: under which key it is kept, and how it is asked for, as a document."""
+    """A list of an upstream: under which key it is kept, and how its document is asked for (True: with repeats)."""
 
     repository: RepositoryName
     remote: Remote
     key: str
-    ask: Callable[[], Coroutine[Any, Any, bytes]]
+    ask: Callable[[bool], Coroutine[Any, Any, bytes]]
 
 
 class ListingService:
@@ -86,8 +86,8 @@ class ListingService:
             return await self._kept_tags(repository, remote, n, last)
         kept = await self._all_kept(repository, remote)
 
-        async def ask() -> bytes:
-            return _encode_tags(remote, await self._upstreams.list_tags(remote))
+        async def ask(retry: bool) -> bytes:  # noqa: FBT001 - the one thing there is to say
+            return _encode_tags(remote, await self._upstreams.list_tags(remote, retry=retry))
 
         try:
             document, status = await self._list(_List(repository, remote, _TAGS, ask))
@@ -111,8 +111,8 @@ class ListingService:
         status = CacheStatus(hit=True)
         if remote is not None:
 
-            async def ask() -> bytes:
-                return encode_index(await self._ask_referrers(remote, subject))
+            async def ask(retry: bool) -> bytes:  # noqa: FBT001 - the one thing there is to say
+                return encode_index(await self._ask_referrers(remote, subject, retry=retry))
 
             try:
                 document, status = await self._list(_List(repository, remote, f"referrers:{subject}", ask))
@@ -134,7 +134,9 @@ class ListingService:
         if not await self._metadata.has_repository(repository):
             raise ProxyError(ErrorCode.NAME_UNKNOWN, detail={"name": repository})
         if n is None:
-            return TagPage(repository, await self._all_kept(repository, remote, last), more=False)
+            return TagPage(
+                repository, await self._all_kept(repository, remote, last), more=False, status=CacheStatus(hit=True)
+            )
         source = remote.provenance.source if remote is not None else None
         tags: list[str] = [*await self._metadata.tags(repository, source, last, n + 1)]
         return TagPage(repository, tags[:n], n > 0 and len(tags) > n, CacheStatus(hit=True))
@@ -162,14 +164,14 @@ class ListingService:
             del found[digest]
         return found
 
-    async def _ask_referrers(self, remote: Remote, subject: Digest) -> tuple[Descriptor, ...]:
+    async def _ask_referrers(self, remote: Remote, subject: Digest, *, retry: bool) -> tuple[Descriptor, ...]:
         try:
-            return tuple(await self._upstreams.list_referrers(remote, subject))
+            return tuple(await self._upstreams.list_referrers(remote, subject, retry=retry))
         except UpstreamError as error:
             if error.failure not in {UpstreamFailure.UNSUPPORTED, UpstreamFailure.NOT_FOUND}:
                 raise
         try:
-            fetched, manifest = await self._upstreams.get_manifest(remote, referrers_tag(subject), retry=False)
+            fetched, manifest = await self._upstreams.get_manifest(remote, referrers_tag(subject), retry=retry)
         except UpstreamError as error:
             if error.failure is UpstreamFailure.NOT_FOUND:
                 return ()
@@ -197,7 +199,7 @@ class ListingService:
         ttl = self._upstreams.policy.listing_ttl.total_seconds()
         now = self._upstreams.clock.now()
         if not listing_is_due(kept, ttl, self._upstreams.retry_check_after(key), now):
-            late = "the last check failed a moment ago" if kept.failed_at > 0 else None
+            late = "recent-failure" if kept.failed_at > 0 else None
             return kept.document, CacheStatus(hit=True, stale=late)
         try:
             document = await self._upstreams.patiently(key, ask, remote.rule.stale_after.total_seconds())
@@ -209,7 +211,8 @@ class ListingService:
     async def _refresh(self, wanted: _List, kept: Listing | None) -> bytes:
         now = self._upstreams.clock.now
         try:
-            document = await wanted.ask()
+            # One attempt where a kept list can bridge a failure, as for a kept tag.
+            document = await wanted.ask(kept is None)
         except UpstreamError as error:
             if kept is not None and error.failure is not UpstreamFailure.OFFLINE:
                 await self._keep(wanted, replace(kept, failed_at=now()))

@@ -6,12 +6,14 @@ Every implementation passes the contract suite of its port in ``tests/contract``
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
+from proxy.model.errors import UpstreamError
 from proxy.model.reference import RepositoryName, Tag
-from proxy.model.rule import Provenance, Remote
+from proxy.model.rule import CacheRule, Provenance, Remote
 
 
 class Clock(Protocol):
@@ -48,11 +50,12 @@ class FetchedManifest:
 class BlobBody(Protocol):
     """An upstream's answer to a GET of a blob.
 
-    The bytes are those from `start` to the end of the blob. `total` is the size of the whole blob. `validator` is
-    the entity tag to present when the transfer is resumed ("" for none).
+    The bytes are [`start`, `stop`) of the blob, whose whole size is `total`. `validator` is what to present when the
+    transfer is resumed, opaque ("" for nothing that could be compared).
     """
 
     start: int
+    stop: int
     total: int
     validator: str
 
@@ -77,20 +80,72 @@ class Upstream(Protocol):
         """Return the size of a blob that the upstream repository shows to hold; NOT_FOUND where it does not."""
 
     def open_blob(
-        self, remote: Remote, digest: Digest, start: int = 0, validator: str = ""
+        self, remote: Remote, digest: Digest, start: int = 0, validator: str = "", stop: int | None = None
     ) -> AbstractAsyncContextManager[BlobBody]:
-        """Open a blob from byte `start` on.
+        """Open the bytes [`start`, `stop`) of a blob; None means to its end.
 
-        With `start` > 0 the request carries Range (and If-Range with `validator`); an upstream that ignores it, or
-        changes entity or length, yields a body whose `start`, `total` or `validator` differ: the caller decides.
+        Where that is not the whole blob the request carries Range (and If-Range with `validator`). The body holds
+        those bytes, or more, up to the end of the blob: an upstream that ignores the range, or changes entity or
+        length, yields a body whose `start`, `stop`, `total` or `validator` differ: the caller decides.
         Leaving the context closes the transfer.
         """
 
-    async def list_tags(self, remote: Remote) -> Sequence[str]:
-        """Return all tags of the repository, following pages, in byte order; more pages than allowed is GARBAGE."""
+    async def list_tags(self, remote: Remote, *, retry: bool = True) -> Sequence[str]:
+        """Return all tags of the repository, following pages, in byte order; too many pages is GARBAGE."""
 
-    async def list_referrers(self, remote: Remote, subject: Digest) -> Sequence[Descriptor]:
+    async def list_referrers(self, remote: Remote, subject: Digest, *, retry: bool = True) -> Sequence[Descriptor]:
         """Return all referrers of `subject` by the referrers API; UNSUPPORTED where the upstream has none."""
+
+    def hesitates(self, remote: Remote) -> str | None:
+        """Say in one word why a kept tag had better not be checked now (`budget`: few pulls are left), or None."""
+
+
+class Access(StrEnum):
+    """What became of a rule's credentials when its upstream was asked."""
+
+    WORKS = "works"
+    REFUSED = "refused"
+    NOT_NEEDED = "not needed"  # the upstream asks nobody for any
+    NONE = "none"  # the rule has none, and the upstream asks for a token
+    UNTESTED = "not tested"  # it did not come to that
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An image of an upstream by which access is tested and the limit read; `repository` is the upstream's name."""
+
+    repository: RepositoryName
+    reference: Tag | Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many pulls an upstream grants in a `window` of seconds, and how many are left; None where it did not say."""
+
+    limit: int
+    remaining: int | None
+    window: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What asking an upstream showed: `latency` seconds to its first answer (None: it gave none), then the rest.
+
+    `error` is what ended the questions: that of the sample if it was `sampled`, otherwise one before it.
+    """
+
+    latency: float | None
+    access: Access
+    sampled: bool = False
+    allowance: Allowance | None = None
+    error: UpstreamError | None = None
+
+
+class UpstreamProbe(Protocol):
+    """A way to try an upstream. It fetches no content and raises nothing: what fails is part of the answer."""
+
+    async def probe(self, rule: CacheRule, sample: Sample | None) -> Probe:
+        """Ask the upstream of `rule` whether it answers and takes the rule's credentials, then for `sample`'s HEAD."""
 
 
 # --- blobs --------------------------------------------------------------------------------------------------------
@@ -250,6 +305,11 @@ class Manifests(Protocol):
         self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
     ) -> Descriptor | None:
         """Return the descriptor by which a manifest of this repository (from that source) names `digest`, or None."""
+
+    async def manifests_naming(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> list[Digest]:
+        """Return the manifests (from that source) that name `digest` among their children, in order of digest."""
 
     async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
         """Return the manifests of the repository whose subject is `subject`, ordered by digest."""

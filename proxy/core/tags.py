@@ -117,6 +117,9 @@ class TagService:
             case Step.GONE:
                 raise self._gone(sought)
             case Step.CHECK:
+                thrift = None if forced else self._upstreams.hesitates(remote)
+                if thrift is not None:
+                    return self._unchecked(sought, record, thrift)
                 return await self._check(sought, record, terms, forced=forced)
             case _:
                 reason = UpstreamFailure.OFFLINE.value if terms.offline else record.outcome
@@ -295,9 +298,14 @@ class TagService:
 
     def _stale(self, sought: _Sought, record: TagRecord, reason: str) -> Found:
         self._upstreams.bridged(sought.remote, reason)
-        checked = datetime.fromtimestamp(record.checked_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        warning = f"{sought.remote.rule.upstream} did not confirm this copy ({reason}); it was last checked {checked}"
+        warning = f"{sought.remote.rule.upstream} did not confirm this copy ({reason}); {_when(record)}"
         return Found(record, CacheStatus(hit=True, stale=reason), warning)
+
+    def _unchecked(self, sought: _Sought, record: TagRecord, thrift: str) -> Found:
+        # A hit, not a stale answer: the upstream did not fail, and the next one may be checked again.
+        upstream = sought.remote.rule.upstream
+        warning = f"{upstream} was not asked whether this copy is still right ({thrift}); {_when(record)}"
+        return Found(record, CacheStatus(hit=True, detail=thrift), warning)
 
     def _gone(self, sought: _Sought) -> ProxyError:
         error = UpstreamError(UpstreamFailure.NOT_FOUND, f"{sought.remote.rule.upstream} no longer has the tag")
@@ -307,3 +315,8 @@ class TagService:
         if not await self._metadata.has_repository(repository):
             return ProxyError(ErrorCode.NAME_UNKNOWN, detail={"name": repository})
         return ProxyError(ErrorCode.MANIFEST_UNKNOWN, detail={"name": repository, "tag": tag})
+
+
+def _when(record: TagRecord) -> str:
+    checked = datetime.fromtimestamp(record.checked_at, UTC)
+    return f"it was last checked {checked.strftime('%Y-%m-%d %H:%M:%S UTC')}"

@@ -84,20 +84,24 @@ class Upstreams:
 
         return await self.once(("blob", remote.rule.prefix, remote.provenance, digest), ask)
 
-    async def list_tags(self, remote: Remote) -> Sequence[str]:
+    async def list_tags(self, remote: Remote, *, retry: bool) -> Sequence[str]:
         """Return the upstream's tags."""
-        return await self._ask(remote, Asked.LIST, "tags", lambda: self.port.list_tags(remote))
+        return await self._ask(remote, Asked.LIST, "tags", lambda: self.port.list_tags(remote, retry=retry))
 
-    async def list_referrers(self, remote: Remote, subject: Digest) -> Sequence[Descriptor]:
+    async def list_referrers(self, remote: Remote, subject: Digest, *, retry: bool) -> Sequence[Descriptor]:
         """Return the upstream's referrers; UNSUPPORTED where it has no such list."""
         # Not through the memory of refusals: "not found" means here that there is no such API.
         self.permit(remote, Asked.LIST, "")
         try:
-            return await self.port.list_referrers(remote, subject)
+            return await self.port.list_referrers(remote, subject, retry=retry)
         except UpstreamError as error:
             if error.failure is not UpstreamFailure.NOT_FOUND:
                 self.refused(remote, Asked.LIST, "", error)
             raise
+
+    def hesitates(self, remote: Remote) -> str | None:
+        """Say in one word why a kept tag is better served without a check, or None, as `Upstream.hesitates`."""
+        return self.port.hesitates(remote)
 
     def permit(self, remote: Remote, asked: Asked, subject: str) -> None:
         """Raise the `UpstreamError` that asking would meet: offline, or a refusal of a moment ago."""

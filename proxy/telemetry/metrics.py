@@ -26,7 +26,7 @@ class Metrics:
         )
         self.upstream_requests = Counter(
             "pullthrough_upstream_requests",
-            "Requests made upstream, by rule, kind (manifest, blob, tags, referrers, token) and status.",
+            "Requests made upstream, by rule, kind (manifest, blob, tags, referrers, ping, token) and status.",
             ["rule", "kind", "status"],
             registry=self.registry,
         )
@@ -41,6 +41,13 @@ class Metrics:
         )
         self.fills_joined = Counter(
             "pullthrough_fills_joined", "Requests that shared a running fill.", registry=self.registry
+        )
+        self.completions = Counter(
+            "pullthrough_completions",
+            "Images completed in the background, by rule and outcome: completed, unneeded (nothing was missing), "
+            "failed, no_room, dropped (too many waited), stopped.",
+            ["rule", "outcome"],
+            registry=self.registry,
         )
         self.stale_served = Counter(
             "pullthrough_stale_served",

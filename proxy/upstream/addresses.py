@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from proxy.upstream.kinds import host_fits
+
 Address = IPv4Address | IPv6Address
 
 _METADATA = frozenset(
@@ -75,14 +77,16 @@ class AddressPolicy:
     """Say which addresses may be connected to for a host that an upstream named.
 
     `networks` permit whatever is inside them. `names` (or ``*.suffix``) may be private, but never link-local or a
-    metadata service: whoever serves that name's DNS is not trusted with those.
+    metadata service: whoever serves that name's DNS is not trusted with those. `links` are patterns of hosts that a
+    private link may serve: as `names`, but never on this machine.
     """
 
     names: frozenset[str]
     networks: frozenset[IPv4Network | IPv6Network]
+    links: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, entries: Iterable[str]) -> "AddressPolicy":
+    def of(cls, entries: Iterable[str], links: Iterable[str] = ()) -> "AddressPolicy":
         """Return the policy of `allow_private` entries: host names, ``*.suffix``, addresses and networks."""
         names: set[str] = set()
         networks: set[IPv4Network | IPv6Network] = set()
@@ -91,7 +95,7 @@ class AddressPolicy:
                 networks.add(ip_network(entry))
             except ValueError:
                 names.add(entry)
-        return cls(frozenset(names), frozenset(networks))
+        return cls(frozenset(names), frozenset(networks), frozenset(links))
 
     def allows_name(self, host: str) -> bool:
         """Tell whether `host` may be in a private network."""
@@ -103,4 +107,7 @@ class AddressPolicy:
             return True
         if any(address in network or _embedded(address) in network for network in self.networks):
             return True
-        return self.allows_name(host) and _is_private_network(address)
+        if not _is_private_network(address):
+            return False
+        linked = not _embedded(address).is_loopback and any(host_fits(host, pattern) for pattern in self.links)
+        return linked or self.allows_name(host)

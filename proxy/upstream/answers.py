@@ -10,6 +10,7 @@ from yarl import URL
 
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.upstream.deadline import Deadline
+from proxy.upstream.kinds import kind_of
 from proxy.upstream.origins import host_of, origin_of, origin_of_rule
 from proxy.upstream.query import Query
 
@@ -43,6 +44,12 @@ class Answer:
         self.headers: CIMultiDictProxy[str] = response.headers
         self.content = response.content
         self._deadline = deadline
+        self._errors: Mapping[str, str] | None = None
+
+    @property
+    def site(self) -> bool:
+        """Tell whether it comes from the registry, or from a token server of its kind."""
+        return self.own or self.host in kind_of(self.query.rule.upstream).token_realms
 
     @property
     def media_type(self) -> str:
@@ -86,13 +93,18 @@ class Answer:
             await self.read(ERROR_BODY_LIMIT)
 
     async def errors(self) -> Mapping[str, str]:
-        """Return the codes and messages of an OCI error document; empty if the body is anything else."""
-        try:
-            body = await self.read(ERROR_BODY_LIMIT)
-            envelope = msgspec.json.decode(body, type=_ErrorEnvelope)
-        except (UpstreamError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            return {}  # the status alone must do
-        return {entry.code: entry.message for entry in envelope.errors}
+        """Return the codes and messages of an OCI error document; empty if the body is anything else.
+
+        The body is read once: what it said is told again.
+        """
+        if self._errors is None:
+            try:
+                body = await self.read(ERROR_BODY_LIMIT)
+                envelope = msgspec.json.decode(body, type=_ErrorEnvelope)
+            except (UpstreamError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                envelope = _ErrorEnvelope()  # the status alone must do
+            self._errors = {entry.code: entry.message for entry in envelope.errors}
+        return self._errors
 
 
 def transfer_failure(error: Exception, host: str, what: str) -> UpstreamError:

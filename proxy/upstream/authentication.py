@@ -7,18 +7,31 @@ from cachetools import LRUCache, TTLCache
 
 from proxy.config.settings import UpstreamSettings
 from proxy.core.ports import Clock
+from proxy.model.credentials import EcrCredentials
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule, Remote
 from proxy.upstream.challenge import Challenge
-from proxy.upstream.credentials import Credential, read_credential
+from proxy.upstream.credential import Credential
+from proxy.upstream.credentials import read_credential
 from proxy.upstream.deadline import Deadline
+from proxy.upstream.ecr import EcrPasswords
 from proxy.upstream.failures import remedy
 from proxy.upstream.tokens import Account, TokenKey, Tokens
 
 _REPOSITORIES = 4096
 _ACCOUNTS = 1024
 _BASIC_LIFETIME = 300.0
+_MOVED = frozenset(
+    {
+        UpstreamFailure.UNREACHABLE,
+        UpstreamFailure.GARBAGE,
+        UpstreamFailure.NOT_FOUND,
+        UpstreamFailure.UNSUPPORTED,
+        UpstreamFailure.DENIED,
+    }
+)
+"""How a token server fails that a registry no longer uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +55,9 @@ class _Answered:
 class Authenticator:
     """Turn challenges into Authorization headers. A credential that was refused rests for `negative_ttl`."""
 
-    def __init__(self, tokens: Tokens, settings: UpstreamSettings, clock: Clock) -> None:
+    def __init__(self, tokens: Tokens, passwords: EcrPasswords, settings: UpstreamSettings, clock: Clock) -> None:
         self._tokens = tokens
+        self._passwords = passwords
         self._answered: LRUCache[tuple[Account, RepositoryName], _Answered] = LRUCache(_REPOSITORIES)
         self._basic: TTLCache[Account, Credential] = TTLCache(_ACCOUNTS, _BASIC_LIFETIME, timer=clock.monotonic)
         self._resting: TTLCache[tuple[str, str], bool] = TTLCache(
@@ -62,7 +76,13 @@ class Authenticator:
         token = self._tokens.kept(key)
         if token is None:
             # The credential may have been replaced since: read it again before it is sent.
-            grant = await self._bearer(remote, answered.challenge, deadline)
+            try:
+                grant = await self._bearer(remote, answered.challenge, deadline)
+            except UpstreamError as error:
+                if error.failure not in _MOVED:
+                    raise
+                # The registry may name another token server by now.
+                return None
             return Grant(grant.header, fresh=False, key=grant.key, credential=grant.credential)
         return Grant(f"Bearer {token}", fresh=False, key=key, credential=answered.credential)
 
@@ -76,7 +96,7 @@ class Authenticator:
                 UpstreamFailure.DENIED,
                 f"{remote.rule.upstream} asks for a kind of authentication that is not known here",
             )
-        credential = await self._credential(remote.rule)
+        credential = await self.credential(remote.rule, deadline)
         if credential is None or credential.identity:
             raise UpstreamError(
                 UpstreamFailure.DENIED,
@@ -85,6 +105,29 @@ class Authenticator:
             )
         self._basic[Account.of(remote.rule)] = credential
         return Grant(credential.basic, fresh=True, credential=credential)
+
+    async def login(self, remote: Remote, challenges: Sequence[Challenge], deadline: Deadline) -> Grant:
+        """Return a new proof of the rule's credentials alone: a token for no repository, or Basic.
+
+        Raises `UpstreamError` CREDENTIALS_REFUSED where the token server gives none. `challenges` are those of the
+        API itself, where ghcr.io names a scope that nobody has.
+        """
+        bearer = next((each for each in challenges if each.scheme == "bearer" and each.realm), None)
+        if bearer is None:
+            return await self.grant(remote, challenges, deadline)
+        rule, credential = remote.rule, await self.credential(remote.rule, deadline)
+        fingerprint = credential.fingerprint if credential is not None else ""
+        key = TokenKey(Account.of(rule), bearer.realm, bearer.service, "", fingerprint)
+        try:
+            token = await self._fetch(remote, key, credential, deadline)
+        except UpstreamError as error:
+            if error.failure is not UpstreamFailure.DENIED:
+                raise
+            raise UpstreamError(
+                UpstreamFailure.CREDENTIALS_REFUSED,
+                f"the token server of {rule.upstream} gives nothing for the `credentials` of rule {rule.prefix}",
+            ) from None
+        return Grant(f"Bearer {token}", fresh=True, key=key, credential=credential)
 
     def refused(self, remote: Remote, grant: Grant) -> None:
         """Forget a grant that the registry answered with 401; raise `UpstreamError` if it was fresh."""
@@ -98,12 +141,14 @@ class Authenticator:
                 )
             return
         self._basic.pop(Account.of(rule), None)
+        if grant.credential is not None:
+            self._passwords.drop(grant.credential)
         if grant.fresh and grant.credential is not None:
             self._rest(rule, grant.credential)
             raise _refused(rule)
 
     async def _bearer(self, remote: Remote, challenge: Challenge, deadline: Deadline) -> Grant:
-        credential = await self._credential(remote.rule)
+        credential = await self.credential(remote.rule, deadline)
         key = self._tokens.key(remote, challenge, credential)
         kept = self._tokens.kept(key)
         token = kept or await self._fetch(remote, key, credential, deadline)
@@ -124,9 +169,26 @@ class Authenticator:
                 self._rest(remote.rule, credential)
             raise
 
-    async def _credential(self, rule: CacheRule) -> Credential | None:
-        credential = await read_credential(rule)
-        if credential is not None and (rule.upstream.origin, credential.fingerprint) in self._resting:
+    async def credential(self, rule: CacheRule, deadline: Deadline) -> Credential | None:
+        """Return the credential of `rule`, or None for an anonymous one.
+
+        Raises `UpstreamError` CREDENTIALS_REFUSED if there is none although the rule names a source, or if it was
+        refused a moment ago.
+        """
+        match rule.credentials:
+            case None:
+                return None
+            case EcrCredentials() as source:
+                try:
+                    async with deadline.within():
+                        credential = await self._passwords.credential(rule, source)
+                except TimeoutError:
+                    raise UpstreamError(
+                        UpstreamFailure.TIMEOUT, f"AWS did not answer in time with a password for {rule.upstream}"
+                    ) from None
+            case source:
+                credential = await read_credential(rule, source)
+        if (rule.upstream.origin, credential.fingerprint) in self._resting:
             raise _refused(rule)
         return credential
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from yarl import URL
@@ -14,28 +14,37 @@ from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import Remote
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.answers import Answer, transfer_failure
+from proxy.upstream.bandwidth import Bandwidth
 from proxy.upstream.query import Kind, Query, Weight
 
 _OK, _PARTIAL = 200, 206
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19})", re.IGNORECASE)
 
 
-def blob_query(remote: Remote, digest: Digest, method: str, start: int = 0, validator: str = "") -> Query:
-    """Return the request for the bytes of a blob from `start` on."""
-    headers = {"Accept": "*/*"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if validator:
-            headers["If-Range"] = validator
+def blob_query(remote: Remote, digest: Digest, method: str) -> Query:
+    """Return the request for a blob."""
     url = URL(f"{remote.rule.upstream.origin}/v2/{remote.repository}/blobs/{digest}", encoded=True)
     weight = Weight.BULK if method == "GET" else Weight.LIGHT
-    return Query(remote, Kind.BLOB, method, url, f"blob {remote.repository}@{digest}", headers, weight)
+    return Query(remote, Kind.BLOB, method, url, f"blob {remote.repository}@{digest}", {"Accept": "*/*"}, weight)
+
+
+def part_query(whole: Query, start: int, validator: str, stop: int | None) -> Query:
+    """Return the request for the bytes [`start`, `stop`) of what `whole` asks for; `stop` None means to the end.
+
+    `validator` is what a `ReceivedBlob` had: the host that gave an entity tag, and the tag.
+    """
+    if not start and stop is None:
+        return whole
+    headers = {**whole.headers, "Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+    host, _, tag = validator.rpartition(" ")
+    if tag:
+        headers["If-Range"] = tag
+    return replace(whole, headers=headers, tagged_by=host)
 
 
 def first_byte_query(remote: Remote, digest: Digest) -> Query:
     """Return the request for one byte of a blob, whose Content-Range tells the size of the whole."""
-    query = blob_query(remote, digest, "GET")
-    return Query(remote, Kind.BLOB, "GET", query.url, query.what, {**query.headers, "Range": "bytes=0-0"})
+    return replace(part_query(blob_query(remote, digest, "GET"), 0, "", 1), weight=Weight.LIGHT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +82,37 @@ def entity_tag(answer: Answer) -> str:
     return tag if re.fullmatch(r'"[\x21\x23-\x7e]*"', tag) else ""
 
 
+def _validator(answer: Answer) -> str:
+    """Return the host and its entity tag, or "" where there is nothing to compare with what was asked for.
+
+    A registry may lead to another storage each time, and each has tags of its own for the same bytes: only the size
+    and, at last, the digest of the blob can tell then whether they are the same.
+    """
+    tag, asked = entity_tag(answer), answer.query.tagged_by
+    return f"{answer.host} {tag}" if tag and asked in {"", answer.host} else ""
+
+
 class ReceivedBlob:
     """The `BlobBody` port over an open answer."""
 
     def __init__(
-        self, answer: Answer, extent: Extent, settings: UpstreamSettings, clock: Clock, metrics: Metrics
+        self,
+        answer: Answer,
+        extent: Extent,
+        settings: UpstreamSettings,
+        clock: Clock,
+        metrics: Metrics,
+        bandwidth: Bandwidth,
     ) -> None:
         self.start = extent.start
+        self.stop = extent.end
         self.total = extent.total
-        self.validator = entity_tag(answer)
+        self.validator = _validator(answer)
         self._answer = answer
         self._left = extent.end - extent.start
         self._clock = clock
         self._pace = Pace(settings.min_rate, settings.min_rate_window.total_seconds())
+        self._bandwidth = bandwidth
         self._received = metrics.bytes.labels("upstream")
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -108,7 +135,10 @@ class ReceivedBlob:
                 raise UpstreamError(
                     UpstreamFailure.TIMEOUT, f"{answer.host} sends {answer.query.what} slower than `min_rate`"
                 )
-            yield chunk
+            # Nobody reads meanwhile, so nobody is timed: neither by `sock_read`, which pauses with the reading, nor by
+            # `min_rate`.
+            async for piece in self._bandwidth.pieces(answer.query.rule, chunk):
+                yield piece
         if self._left:
             raise UpstreamError(
                 UpstreamFailure.UNREACHABLE, f"{answer.host} ended {answer.query.what} {self._left} bytes too early"

@@ -11,19 +11,24 @@ from typing import Self, TypeVar
 from aiohttp.abc import AbstractResolver
 
 from proxy.config.settings import UpstreamSettings
-from proxy.core.ports import BlobBody, Clock, FetchedManifest, ManifestHead
+from proxy.core.fills.transfer import DiscontinuityError
+from proxy.core.ports import Access, BlobBody, Clock, FetchedManifest, ManifestHead, Probe, Sample
 from proxy.core.single_flight import SingleFlight
 from proxy.core.tasks import Tasks
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.reference import Tag
-from proxy.model.rule import Remote
+from proxy.model.rule import CacheRule, Remote
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.answers import Answer
 from proxy.upstream.authentication import Authenticator
-from proxy.upstream.blobs import Extent, ReceivedBlob, blob_query, extent_of, first_byte_query
+from proxy.upstream.bandwidth import Bandwidth
+from proxy.upstream.blobs import Extent, ReceivedBlob, blob_query, extent_of, first_byte_query, part_query
+from proxy.upstream.buckets import Sleep
+from proxy.upstream.budgets import PullBudgets
 from proxy.upstream.deadline import Deadline
+from proxy.upstream.ecr import EcrPasswords
 from proxy.upstream.failures import LinkRefusedError, failure_of
 from proxy.upstream.guards import Guard, load_suffixes
 from proxy.upstream.listings import (
@@ -35,25 +40,27 @@ from proxy.upstream.listings import (
     tags_query,
 )
 from proxy.upstream.manifests import HEAD_EXPECTED, head_of, manifest_of, manifest_query
+from proxy.upstream.pacing import Pacer
 from proxy.upstream.query import Query, Weight
 from proxy.upstream.redirects import Follower
 from proxy.upstream.registry import Registry
 from proxy.upstream.retries import Retries
 from proxy.upstream.tokens import Tokens
 from proxy.upstream.transports import Transports
+from proxy.upstream.validation import Prober
 from proxy.upstream.wire import Wire
 
 T = TypeVar("T")
 
-_OK, _PARTIAL, _NOT_FOUND = 200, 206, 404
+_OK, _PARTIAL, _NOT_FOUND, _UNSATISFIABLE = 200, 206, 404, 416
 _ENTRIES = 1_000_000
 
 
 class UpstreamClient:
     """Speak to the upstream registries of all rules; see the `Upstream` port.
 
-    Use as an async context manager: entering prepares, leaving closes all sessions. `retries` and `lookup` (DNS)
-    can be given for tests.
+    Use as an async context manager: entering prepares, leaving closes all sessions. `retries`, `lookup` (DNS) and
+    `sleep` (waits for a turn) can be given for tests.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class UpstreamClient:
         *,
         retries: Retries | None = None,
         lookup: AbstractResolver | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -71,8 +79,12 @@ class UpstreamClient:
         self._budget = settings.budget.total_seconds()
         self._retries = retries or Retries()
         self._lookup = lookup
+        self._sleep = sleep
+        self._bandwidth = Bandwidth(clock, sleep)
+        self._budgets = PullBudgets(settings.pull_floor, clock, metrics)
         self._open = AsyncExitStack()
         self._entered: tuple[Registry, Guard] | None = None
+        self._prober: Prober | None = None
 
     async def __aenter__(self) -> Self:
         """Prepare; connections are made when they are needed."""
@@ -81,17 +93,22 @@ class UpstreamClient:
         guard = Guard(self._settings, suffixes)
         transports = Transports(self._settings, self._lookup)
         self._open.push_async_callback(transports.close)
-        follower = Follower(Wire(self._settings, self._clock, self._metrics, guard, transports), guard)
-        tokens = Tokens(follower, guard, self._clock, SingleFlight(tasks), self._budget)
-        authenticator = Authenticator(tokens, self._settings, self._clock)
-        self._entered = Registry(follower, authenticator, self._clock), guard
+        pacer = Pacer(self._clock, self._sleep)
+        follower = Follower(Wire(self._settings, self._clock, self._metrics, guard, transports, pacer), guard)
+        flights = SingleFlight(tasks)
+        tokens = Tokens(follower, guard, self._clock, flights, self._budget)
+        passwords = EcrPasswords(self._clock, flights)
+        authenticator = Authenticator(tokens, passwords, self._settings, self._clock)
+        registry = Registry(follower, authenticator, self._budgets, self._clock)
+        self._entered = registry, guard
+        self._prober = Prober(follower, authenticator, registry, self._clock, self._budget)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close all sessions; transfers that still run break off."""
-        self._entered = None
+        self._entered = self._prober = None
         await self._open.aclose()
 
     async def head_manifest(self, remote: Remote, reference: Tag | Digest, *, retry: bool) -> ManifestHead:
@@ -143,22 +160,32 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def open_blob(
-        self, remote: Remote, digest: Digest, start: int = 0, validator: str = ""
+        self, remote: Remote, digest: Digest, start: int = 0, validator: str = "", stop: int | None = None
     ) -> AsyncIterator[BlobBody]:
-        """Open a blob from byte `start` on; see the port. Opening is repeated inside the budget, the body never."""
-        query = blob_query(remote, digest, "GET", start, validator)
+        """Open a part of a blob; see the port. Opening is repeated inside the budget, the body never."""
+        query = part_query(blob_query(remote, digest, "GET"), start, validator, stop)
         deadline = Deadline(self._budget)
         async with AsyncExitStack() as held:
-            yield await self._retries.run(lambda: self._enter_blob(held, query, deadline), deadline, retry=True)
+            yield await self._retries.run(lambda: self._enter_blob(held, query, deadline, stop), deadline, retry=True)
 
-    async def list_tags(self, remote: Remote) -> Sequence[str]:
+    async def list_tags(self, remote: Remote, *, retry: bool = True) -> Sequence[str]:
         """Return all tags, in byte order, inside the budget; see the port."""
-        tags = await self._pages(tags_query(remote), tags_of, (_OK,))
+        tags = await self._pages(tags_query(remote), tags_of, (_OK,), retry=retry)
         return sorted(set(tags))  # the grammar is ASCII: the order of characters is that of bytes
 
-    async def list_referrers(self, remote: Remote, subject: Digest) -> Sequence[Descriptor]:
+    async def list_referrers(self, remote: Remote, subject: Digest, *, retry: bool = True) -> Sequence[Descriptor]:
         """Return all referrers, unfiltered, inside the budget; see the port."""
-        return await self._pages(referrers_query(remote, subject), referrers_of, REFERRERS_EXPECTED)
+        return await self._pages(referrers_query(remote, subject), referrers_of, REFERRERS_EXPECTED, retry=retry)
+
+    def hesitates(self, remote: Remote) -> str | None:
+        """Say "budget" while fewer than `pull_floor` pulls are left; see the port."""
+        return "budget" if self._budgets.is_low(remote.rule) else None
+
+    async def probe(self, rule: CacheRule, sample: Sample | None) -> Probe:
+        """Try the upstream of `rule`; see the port `UpstreamProbe`."""
+        if self._prober is None:
+            return Probe(None, Access.UNTESTED, error=_closed())
+        return await self._prober.probe(rule, sample)
 
     def _registry(self, remote: Remote) -> Registry:
         return self._parts(remote)[0]
@@ -171,7 +198,7 @@ class UpstreamClient:
                 UpstreamFailure.OFFLINE, f"{remote.rule.upstream} is not asked: `offline` is set for {where}"
             )
         if self._entered is None:
-            raise UpstreamError(UpstreamFailure.OFFLINE, "the upstream client is closed")
+            raise _closed()
         return self._entered
 
     async def _fetch_manifest(
@@ -194,10 +221,13 @@ class UpstreamClient:
             return None  # the registry knows the blob; its link is good for GET only
         return extent.total if extent is not None else None
 
-    async def _enter_blob(self, held: AsyncExitStack, query: Query, deadline: Deadline) -> BlobBody:
-        expected = {_OK, _PARTIAL} if "Range" in query.headers else {_OK}
+    async def _enter_blob(self, held: AsyncExitStack, query: Query, deadline: Deadline, stop: int | None) -> BlobBody:
+        expected = {_OK, _PARTIAL, _UNSATISFIABLE} if "Range" in query.headers else {_OK}
         async with AsyncExitStack() as attempt:
             answer = await attempt.enter_async_context(self._registry(query.remote).ask(query, deadline, expected))
+            if answer.status == _UNSATISFIABLE:
+                # RFC 9110 §15.5.17: it ends before the range. What was received so far is of something else.
+                raise DiscontinuityError(f"{answer.host} holds less of {query.what} than what was received before")
             extent = extent_of(answer)
             if extent is None:
                 head = replace(query, method="HEAD", headers={"Accept": "*/*"}, weight=Weight.CARRIED)
@@ -205,14 +235,14 @@ class UpstreamClient:
                 if size is None:
                     raise answer.garbage("content without a length, and no length to a HEAD either")
                 extent = Extent(0, size, size)
-            if extent.end != extent.total:
-                raise answer.garbage("less than the rest")
-            body = ReceivedBlob(answer, extent, self._settings, self._clock, self._metrics)
+            if extent.end not in {extent.total, stop}:
+                raise answer.garbage("less than was asked for")
+            body = ReceivedBlob(answer, extent, self._settings, self._clock, self._metrics, self._bandwidth)
             await held.enter_async_context(attempt.pop_all())
         return body
 
     async def _pages(
-        self, first: Query, read: Callable[[Answer], Awaitable[list[T]]], expected: Sequence[int]
+        self, first: Query, read: Callable[[Answer], Awaitable[list[T]]], expected: Sequence[int], *, retry: bool
     ) -> list[T]:
         """Return the entries of all pages. Links are followed verbatim: `last` is opaque at some registries."""
         deadline = Deadline(self._budget)
@@ -220,7 +250,7 @@ class UpstreamClient:
         query, seen = first, {first.url}
         while True:
             page, following = await self._retries.run(
-                partial(self._page, query, read, expected, deadline), deadline, retry=True
+                partial(self._page, query, read, expected, deadline), deadline, retry=retry
             )
             entries += page
             if following is None:
@@ -242,6 +272,10 @@ class UpstreamClient:
             link = next_page(answer.headers.getall("Link", ()))
             following = guard.link(query.rule, answer.url, link) if link is not None else None
         return entries, replace(query, url=following) if following is not None else None
+
+
+def _closed() -> UpstreamError:
+    return UpstreamError(UpstreamFailure.OFFLINE, "the upstream client is closed")
 
 
 def _endless(first: Query, what: str) -> UpstreamError:

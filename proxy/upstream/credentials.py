@@ -3,18 +3,17 @@
 import asyncio
 import base64
 import binascii
-import hashlib
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from proxy.model.credentials import CredentialHelper, CredentialsSource, DockerConfig, SecretSource, UserPassword
+from proxy.model.credentials import CredentialHelper, DockerConfig, SecretSource, UserPassword
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import DOCKER_HUB, CacheRule, UpstreamAddress
+from proxy.upstream.credential import Credential
 
 _SECRET_LIMIT = 64 << 10
 _CONFIG_LIMIT = 4 << 20
@@ -22,25 +21,6 @@ _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HELPER_TIMEOUT = 15.0
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 _IDENTITY_USER = "<token>"  # how Docker's helpers say that the secret is an identity token
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """An account's user name and secret; `identity`: the secret is a refresh token for the token server."""
-
-    username: str
-    secret: str = field(repr=False)
-    identity: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """Tell this credential from others without holding it."""
-        return hashlib.sha256(f"{self.username}\0{self.secret}\0{self.identity}".encode()).hexdigest()
-
-    @property
-    def basic(self) -> str:
-        """Return the value of an Authorization header (RFC 7617)."""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.secret}".encode()).decode("ascii")
 
 
 class _AuthEntry(msgspec.Struct):
@@ -65,23 +45,25 @@ class _UnusableError(Exception):
     """Why there is no credential, as half a sentence without any secret."""
 
 
-async def read_credential(rule: CacheRule) -> Credential | None:
-    """Return the credential of `rule`, or None for an anonymous rule.
+KeptHere = UserPassword | DockerConfig | CredentialHelper
+"""Sources of credentials on this machine."""
+
+
+async def read_credential(rule: CacheRule, source: KeptHere) -> Credential:
+    """Return what `source`, that of `rule`, holds.
 
     Files are read and helper programs run in a thread, anew each time. Raises `UpstreamError` CREDENTIALS_REFUSED,
-    with the reason, if there is none although the rule names a source.
+    with the reason, if there is nothing.
     """
-    if rule.credentials is None:
-        return None
     try:
-        return await asyncio.to_thread(_read, rule.credentials, rule.upstream)
+        return await asyncio.to_thread(_read, source, rule.upstream)
     except _UnusableError as error:
         raise UpstreamError(
             UpstreamFailure.CREDENTIALS_REFUSED, f"the `credentials` of rule {rule.prefix} cannot be used: {error}"
         ) from None
 
 
-def _read(source: CredentialsSource, upstream: UpstreamAddress) -> Credential:
+def _read(source: KeptHere, upstream: UpstreamAddress) -> Credential:
     match source:
         case UserPassword(username, password):
             return Credential(username, _secret(password))

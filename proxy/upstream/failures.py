@@ -1,5 +1,6 @@
 """What an upstream's refusal means: from status, headers and error document to `UpstreamError`."""
 
+import random
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -9,6 +10,7 @@ import aiohttp
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import CacheRule
 from proxy.upstream.answers import Answer
+from proxy.upstream.kinds import kind_of
 from proxy.upstream.query import Kind, Query
 
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
@@ -22,7 +24,12 @@ _GET_REFUSALS = frozenset({_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN})
 # A link is often signed for GET only.
 _LINK_REFUSALS = {"GET": _GET_REFUSALS, "HEAD": _GET_REFUSALS | {_METHOD_NOT_ALLOWED}}
 _LONGEST_WAIT = 24 * 3600.0
-_TEXT_WAIT = re.compile(r"retry-after:\s*(\d+(?:\.\d+)?)\s*(ns|[uµμ]s|ms|s|m|h)\b", re.IGNORECASE)
+_LEAST_WAIT = 1.0
+_PART = r"\d{1,19}(?:\.\d{0,19})?(?:ns|[uµμ]s|ms|s|m|h)"
+# What Go prints for a duration: 880.092µs, 1.5s, 1m30s. ghcr.io writes one into its message, without a header.
+_GO_DURATION = re.compile(rf"({_PART}(?:{_PART})*)\b", re.IGNORECASE)
+_GO_PART = re.compile(r"([\d.]+)([a-zµμ]+)", re.IGNORECASE)
+_TEXT_WAIT = re.compile(rf"retry[- ]after:?\s*{_GO_DURATION.pattern}", re.IGNORECASE)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -46,6 +53,8 @@ async def failure_of(answer: Answer, now: float) -> UpstreamError:
     refused = f"{answer.host} answered {status} to a request for {query.what}"
     if query.kind is Kind.BLOB and not answer.own and status in _LINK_REFUSALS[query.method]:
         return LinkRefusedError(answer)
+    if status == _FORBIDDEN and await is_ban(answer):
+        return banned(answer)
     if status in {_UNAUTHORIZED, _FORBIDDEN}:
         return denied(answer)
     if status == _NOT_FOUND and await _is_certain(answer):
@@ -57,7 +66,7 @@ async def failure_of(answer: Answer, now: float) -> UpstreamError:
     if status == _TOO_MANY:
         wait = _retry_after(answer, now, " ".join((await answer.errors()).values()))
         return UpstreamError(
-            UpstreamFailure.RATE_LIMITED, f"{answer.host} limits our rate of requests", retry_after=wait
+            UpstreamFailure.RATE_LIMITED, f"{answer.host} limits our rate of requests", retry_after=_pause(answer, wait)
         )
     if status >= _SERVER_ERRORS or status == _TOO_EARLY:
         return UpstreamError(UpstreamFailure.SERVER_ERROR, refused, retry_after=_retry_after(answer, now))
@@ -85,23 +94,46 @@ def connection_failure(error: Exception, query: Query, host: str) -> UpstreamErr
         case aiohttp.ClientHttpProxyError():
             sentence = f"the forward proxy of rule {rule.prefix} (`proxy`) answered {error.status} for {host}"
         case aiohttp.ClientConnectorDNSError():
-            sentence = f"the name {host} cannot be resolved"
+            sentence = f"the name {host} cannot be resolved; check {_named(rule, host)} and the DNS of this machine"
         case aiohttp.ClientSSLError():
-            sentence = f"no TLS connection to {host}"
+            sentence = f"no TLS connection to {host}; check {_named(rule, host)}: with `http://` it means plain HTTP"
         case aiohttp.ClientConnectorError():
             debug = f"{debug}: {error.os_error}"
-            sentence = f"{host} cannot be reached"
+            sentence = f"{host} cannot be reached; check {_named(rule, host)}, the network, and the need for a `proxy`"
         case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
             failure, sentence = UpstreamFailure.GARBAGE, f"{host} does not speak HTTP as it should"
         case _:
-            sentence = f"{host} closed the connection"
+            sentence = f"{host} closed the connection; try again, and check {_named(rule, host)}"
     return UpstreamError(failure, sentence, debug=debug)
+
+
+def _named(rule: CacheRule, host: str) -> str:
+    """Say where the name of a host comes from."""
+    return f"`upstream` of rule {rule.prefix}" if host == rule.upstream.host else f"why {rule.upstream} leads there"
 
 
 def denied(answer: Answer) -> UpstreamError:
     """Return the error for a refusal of the repository, as opposed to one of the credentials."""
     return UpstreamError(
         UpstreamFailure.DENIED, f"{answer.host} denies {answer.query.what}: {remedy(answer.query.rule)}"
+    )
+
+
+async def is_ban(answer: Answer) -> bool:
+    """Tell whether a 403 shuts out this address, rather than saying something about a repository or an account."""
+    # An answer to HEAD has no document; its type still tells.
+    shown = answer.media_type.startswith("text/") and answer.site
+    return shown and kind_of(answer.query.rule.upstream).ban > 0 and not await answer.errors()
+
+
+def banned(answer: Answer) -> UpstreamError:
+    """Return the error for an address that was shut out; asking goes on only when that is over."""
+    rule = answer.query.rule
+    return UpstreamError(
+        UpstreamFailure.RATE_LIMITED,
+        f"{answer.host} has shut out this address, as it does for an hour after many failed logins; "
+        f"check the `credentials` of rule {rule.prefix} and of all others who log in from here",
+        retry_after=kind_of(rule.upstream).ban,
     )
 
 
@@ -134,7 +166,22 @@ def _retry_after(answer: Answer, now: float, text: str = "") -> float | None:
     try:
         date = parsedate_to_datetime(header)
     except (ValueError, OverflowError):
-        found = _TEXT_WAIT.search(text)  # ghcr.io writes a Go duration into the message, and no header
-        return min(float(found[1]) * _UNITS[found[2].lower()], _LONGEST_WAIT) if found else None
+        found = _GO_DURATION.fullmatch(header) or _TEXT_WAIT.search(text)
+        return min(_go_seconds(found[1]), _LONGEST_WAIT) if found else None
     moment = date if date.tzinfo else date.replace(tzinfo=UTC)
     return min(max(0.0, moment.timestamp() - now), _LONGEST_WAIT)
+
+
+def _go_seconds(duration: str) -> float:
+    return sum(float(number) * _UNITS[unit.lower()] for number, unit in _GO_PART.findall(duration))
+
+
+def _pause(answer: Answer, named: float | None) -> float:
+    """Return how long to leave a registry alone after a 429: the time it named, never less than a second.
+
+    What is not its own word is lengthened by up to a half, so that those who were refused together come back apart.
+    """
+    if named is not None and named >= _LEAST_WAIT:
+        return named
+    least = _LEAST_WAIT if named is not None else kind_of(answer.query.rule.upstream).limit_pause
+    return least * random.uniform(1, 1.5)  # noqa: S311 - jitter

@@ -15,18 +15,12 @@ from proxy.config.settings import UpstreamSettings
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import CacheRule
 from proxy.upstream.addresses import AddressPolicy, is_local_name, literal, looks_like_address, matches_name
+from proxy.upstream.kinds import is_shared, kind_of
 from proxy.upstream.origins import UnusableURLError, host_of, origin_of, origin_of_rule, parse_target
 from proxy.upstream.resolver import parse_connect_to
 
 _log = structlog.get_logger(__name__)
 
-_KNOWN_REALMS = {
-    "registry-1.docker.io": frozenset({"auth.docker.io"}),
-    "registry.gitlab.com": frozenset({"gitlab.com"}),
-    "nvcr.io": frozenset({"authn.nvidia.com"}),
-}
-# Neighbours under these suffixes belong to strangers although the public suffix list calls them one site.
-_SHARED_SUFFIXES = (".amazonaws.com", ".azurecr.io", ".gcr.io", ".pkg.dev")
 _NAME_LIMIT = 253  # RFC 1035 §2.3.4
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
@@ -47,7 +41,7 @@ class Guard:
 
     def policy(self, rule: CacheRule) -> AddressPolicy:
         """Return the policy for addresses of hosts that the upstream of `rule` names."""
-        return AddressPolicy.of((*self._allow_private, *rule.allow_private))
+        return AddressPolicy.of((*self._allow_private, *rule.allow_private), kind_of(rule.upstream).storage)
 
     def redirect(self, rule: CacheRule, source: URL, location: str) -> URL:
         """Return the URL that a redirect from `source` leads to."""
@@ -108,7 +102,7 @@ class Guard:
 
     def _same_site(self, host: str, upstream: str) -> bool:
         """Tell whether two names share a registrable domain; addresses and single labels never do."""
-        if literal(host) is not None or looks_like_address(host) or upstream.endswith(_SHARED_SUFFIXES):
+        if literal(host) is not None or looks_like_address(host) or is_shared(upstream):
             return False
         site = self._suffixes.privatesuffix(host)
         return site is not None and site == self._suffixes.privatesuffix(upstream)
@@ -129,6 +123,6 @@ def _refused(rule: CacheRule, target: URL, why: str) -> UpstreamError:
 
 
 def _listed(rule: CacheRule, host: str) -> bool:
-    if host in _KNOWN_REALMS.get(rule.upstream.host, frozenset()):
+    if host in kind_of(rule.upstream).token_realms:
         return True
     return any(matches_name(host, pattern.lower().rstrip(".")) for pattern in rule.token_realms)

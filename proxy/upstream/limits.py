@@ -14,15 +14,25 @@ from proxy.upstream.deadline import Deadline
 from proxy.upstream.query import Weight
 
 _REMEMBERED_HOSTS = 512
+_LONGEST_QUEUE = 1024
+_WEIGHT_OF_LAST = 0.2
 
 
 class _Connections:
     """The connections of one rule to one host: transfers leave a few of them to light requests."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.users = 0
+        self.waiting = 0
+        self.transfers = 0
+        self.usual = 0.0
         self.all = asyncio.Semaphore(limit)
         self.bulk = asyncio.Semaphore(max(1, limit - max(1, limit // 8)))
+
+    def note(self, seconds: float) -> None:
+        """Learn how long light requests hold a connection: an average in which the last ones count most."""
+        self.usual += _WEIGHT_OF_LAST * (seconds - self.usual) if self.usual else seconds
 
 
 class ConnectionLimits:
@@ -30,6 +40,14 @@ class ConnectionLimits:
 
     def __init__(self) -> None:
         self._connections: dict[tuple[str, str, int], _Connections] = {}
+
+    def expected_wait(self, rule: CacheRule, host: str) -> float:
+        """Return for how long one more light request would probably wait for a connection to `host`, in seconds."""
+        connections = self._connections.get((rule.prefix, host, rule.max_connections))
+        if connections is None or not connections.all.locked():
+            return 0.0
+        turns = max(1, connections.limit - connections.transfers)
+        return (connections.waiting + 1) * connections.usual / turns
 
     @asynccontextmanager
     async def connection(self, rule: CacheRule, host: str, weight: Weight, deadline: Deadline) -> AsyncIterator[None]:
@@ -45,6 +63,8 @@ class ConnectionLimits:
         connections = self._connections.get(key)
         if connections is None:
             connections = self._connections[key] = _Connections(rule.max_connections)
+        if connections.users >= rule.max_connections + _LONGEST_QUEUE:
+            raise _overloaded(rule, host)
         connections.users += 1
         try:
             async with AsyncExitStack() as held:
@@ -52,8 +72,10 @@ class ConnectionLimits:
                     with deadline.suspended():
                         await held.enter_async_context(connections.bulk)
                         await held.enter_async_context(connections.all)
+                    held.enter_context(_transferring(connections))
                 else:
-                    await self._enter(held, connections.all, rule, host, deadline)
+                    await self._enter(held, connections, rule, host, deadline)
+                    held.enter_context(_timed(connections))
                 yield
         finally:
             connections.users -= 1
@@ -62,18 +84,44 @@ class ConnectionLimits:
 
     @staticmethod
     async def _enter(
-        held: AsyncExitStack, connections: asyncio.Semaphore, rule: CacheRule, host: str, deadline: Deadline
+        held: AsyncExitStack, connections: _Connections, rule: CacheRule, host: str, deadline: Deadline
     ) -> None:
+        connections.waiting += 1
         try:
             async with deadline.within():
-                await held.enter_async_context(connections)
+                await held.enter_async_context(connections.all)
         except TimeoutError:
-            raise UpstreamError(
-                UpstreamFailure.OVERLOADED,
-                f"all {rule.max_connections} connections to {host} are in use; "
-                f"`max_connections` of rule {rule.prefix} sets their number",
-                retry_after=1.0,
-            ) from None
+            raise _overloaded(rule, host) from None
+        finally:
+            connections.waiting -= 1
+
+
+@contextmanager
+def _transferring(connections: _Connections) -> Iterator[None]:
+    connections.transfers += 1
+    try:
+        yield
+    finally:
+        connections.transfers -= 1
+
+
+@contextmanager
+def _timed(connections: _Connections) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        yield
+    finally:
+        connections.note(loop.time() - started)
+
+
+def _overloaded(rule: CacheRule, host: str) -> UpstreamError:
+    return UpstreamError(
+        UpstreamFailure.OVERLOADED,
+        f"all {rule.max_connections} connections to {host} are in use; "
+        f"`max_connections` of rule {rule.prefix} sets their number",
+        retry_after=1.0,
+    )
 
 
 @dataclass(slots=True)

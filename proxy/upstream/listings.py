@@ -14,10 +14,11 @@ from proxy.model.media_types import OCI_INDEX
 from proxy.model.reference import is_tag
 from proxy.model.rule import Remote
 from proxy.upstream.answers import Answer
+from proxy.upstream.failures import denied
+from proxy.upstream.kinds import Referrers, kind_of
 from proxy.upstream.query import Kind, Query
 
 PAGE_LIMIT = 8 << 20
-_PAGE_SIZE = 1000
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 
@@ -43,7 +44,8 @@ class _Descriptor(msgspec.Struct):
 
 def tags_query(remote: Remote) -> Query:
     """Return the request for the first page of tags."""
-    url = URL(f"{remote.rule.upstream.origin}/v2/{remote.repository}/tags/list?n={_PAGE_SIZE}", encoded=True)
+    size = kind_of(remote.rule.upstream).page_size
+    url = URL(f"{remote.rule.upstream.origin}/v2/{remote.repository}/tags/list?n={size}", encoded=True)
     return Query(remote, Kind.TAGS, "GET", url, f"the tags of {remote.repository}", {"Accept": "application/json"})
 
 
@@ -51,12 +53,15 @@ def referrers_query(remote: Remote, subject: Digest) -> Query:
     """Return the request for the first page of referrers; upstream filters are not used, so that the list is whole."""
     url = URL(f"{remote.rule.upstream.origin}/v2/{remote.repository}/referrers/{subject}", encoded=True)
     what = f"the referrers of {remote.repository}@{subject}"
-    return Query(remote, Kind.REFERRERS, "GET", url, what, {"Accept": OCI_INDEX}, follow_elsewhere=False)
+    # ghcr.io leads to a web page at github.com. registry.k8s.io leads to the registry that has the manifests, too.
+    elsewhere = kind_of(remote.rule.upstream).referrers is Referrers.REDIRECTED
+    return Query(remote, Kind.REFERRERS, "GET", url, what, {"Accept": OCI_INDEX}, follow_elsewhere=elsewhere)
 
 
 _BAD_REQUEST = 400
 _UNSUPPORTED = frozenset({404, 405, 501})
-REFERRERS_EXPECTED = (200, _BAD_REQUEST, *_UNSUPPORTED)
+_REFUSED = _UNSUPPORTED | {_BAD_REQUEST, 403}
+REFERRERS_EXPECTED = (200, *_REFUSED)
 
 
 async def tags_of(answer: Answer) -> list[str]:
@@ -84,10 +89,13 @@ async def referrers_of(answer: Answer) -> list[Descriptor]:
     """
     # quay.io answers 400 MANIFEST_INVALID for a subject that it does not know.
     unknown = answer.status == _BAD_REQUEST and "MANIFEST_INVALID" in await answer.errors()
-    if unknown or answer.status in _UNSUPPORTED:
+    without = kind_of(answer.query.rule.upstream).referrers is Referrers.FALLBACK
+    if unknown or answer.status in (_REFUSED if without else _UNSUPPORTED):
         raise UpstreamError(UpstreamFailure.UNSUPPORTED, f"{answer.host} does not list {answer.query.what}")
     if answer.status == _BAD_REQUEST:
         raise answer.garbage(f"{answer.status}")
+    if answer.status in _REFUSED:
+        raise denied(answer)
     try:
         document = msgspec.json.decode(await _document(answer), type=_IndexDocument)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

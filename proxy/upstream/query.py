@@ -16,6 +16,7 @@ class Kind(StrEnum):
     BLOB = "blob"
     TAGS = "tags"
     REFERRERS = "referrers"
+    PING = "ping"
     TOKEN = "token"  # noqa: S105 - a kind of request
 
 
@@ -32,7 +33,7 @@ class Query:
     """One logical request to an upstream.
 
     `what` says it in an error's sentence ("manifest library/nginx:1.25"). `follow_elsewhere`: redirects to other
-    origins are followed. `form` makes it a POST.
+    origins are followed. `tagged_by`: If-Range is for this host only. `form` makes it a POST.
     """
 
     remote: Remote
@@ -43,6 +44,7 @@ class Query:
     headers: Mapping[str, str] = field(default_factory=dict)
     weight: Weight = Weight.LIGHT
     follow_elsewhere: bool = True
+    tagged_by: str = ""
     form: Mapping[str, str] | None = None
 
     @property

@@ -14,7 +14,14 @@ T = TypeVar("T")
 ATTEMPTS = 4
 _FIRST_CEILING = 0.5
 _LAST_CEILING = 4.0
-_WORTHWHILE = frozenset({UpstreamFailure.UNREACHABLE, UpstreamFailure.TIMEOUT, UpstreamFailure.SERVER_ERROR})
+_WORTHWHILE = frozenset(
+    {
+        UpstreamFailure.UNREACHABLE,
+        UpstreamFailure.TIMEOUT,
+        UpstreamFailure.SERVER_ERROR,
+        UpstreamFailure.RATE_LIMITED,
+    }
+)
 
 
 class Retries:
@@ -48,9 +55,6 @@ class Retries:
         if isinstance(error, LinkRefusedError):
             # A new request gets a new link; if that is refused too, time will not mend it.
             return 0.0 if failures == 1 else None
-        if error.failure is UpstreamFailure.RATE_LIMITED:
-            # Without a time, a repeat would only use up more of the limit.
-            return error.retry_after
         if error.failure not in _WORTHWHILE:
             return None
         ceiling = min(_LAST_CEILING, _FIRST_CEILING * 2 ** (failures - 1))

@@ -17,10 +17,11 @@ from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import CacheRule, Remote
 from proxy.upstream.answers import Answer
 from proxy.upstream.challenge import Challenge
-from proxy.upstream.credentials import Credential
+from proxy.upstream.credential import Credential
 from proxy.upstream.deadline import Deadline
-from proxy.upstream.failures import failure_of, remedy
+from proxy.upstream.failures import banned, failure_of, is_ban, remedy
 from proxy.upstream.guards import Guard
+from proxy.upstream.kinds import Forbidden, kind_of
 from proxy.upstream.query import Kind, Query
 from proxy.upstream.redirects import Follower
 
@@ -119,7 +120,13 @@ class Tokens:
 
     async def _refusal(self, answer: Answer, credential: Credential | None) -> UpstreamError:
         rule = answer.query.rule
-        if answer.status == _UNAUTHORIZED and credential is not None:
+        kind = kind_of(rule.upstream)
+        if answer.status == _FORBIDDEN and await is_ban(answer):
+            return banned(answer)
+        about_credentials = answer.status == _UNAUTHORIZED or (
+            answer.status == _FORBIDDEN and kind.forbidden is Forbidden.CREDENTIALS
+        )
+        if about_credentials and credential is not None:
             return UpstreamError(
                 UpstreamFailure.CREDENTIALS_REFUSED,
                 f"{answer.host} refuses the `credentials` of rule {rule.prefix} for {rule.upstream}",
@@ -155,7 +162,7 @@ class Tokens:
 def _token_query(remote: Remote, realm: URL, key: TokenKey, credential: Credential | None) -> tuple[Query, str | None]:
     """Return the request for a token: GET, or with a refresh token OAuth 2's POST."""
     scopes = key.scope.split()
-    what = f"a token for {remote.repository}"
+    what = f"a token for {remote.repository}" if scopes else "a token"
     if credential is not None and credential.identity:
         form = {
             "grant_type": "refresh_token",

@@ -26,9 +26,10 @@ _HEADERS = {
 
 
 class Transport(NamedTuple):
-    """What makes connections distinct: their certificate authorities, forward proxy and address policy."""
+    """What makes connections distinct: authorities, client certificate, forward proxy and address policy."""
 
     ca_file: Path | None
+    client_cert: Path | None
     proxy: str | None
     policy: AddressPolicy | None
 
@@ -41,16 +42,18 @@ class Transports:
         self._connect_to = parse_connect_to(settings.connect_to)
         self._lookup = lookup
         self._sessions: dict[Transport, aiohttp.ClientSession] = {}
-        self._contexts: dict[tuple[Path, ...], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[Path | None, ...], ssl.SSLContext] = {}
         self._opening = asyncio.Lock()
 
-    async def session(self, rule: CacheRule, policy: AddressPolicy | None) -> aiohttp.ClientSession:
+    async def session(self, rule: CacheRule, policy: AddressPolicy | None, *, certified: bool) -> aiohttp.ClientSession:
         """Return the session for `rule`; with `policy` for a host that the upstream named, None for its own.
 
-        Raises `UpstreamError` UNREACHABLE if a file of certificate authorities cannot be read.
+        `certified`: the rule's client certificate is shown. Raises `UpstreamError` UNREACHABLE if a file of
+        certificates cannot be used.
         """
         # A forward proxy resolves the names; the only address we connect to is its own, which the operator named.
-        transport = Transport(rule.ca_file, rule.proxy, policy if rule.proxy is None else None)
+        certificate = rule.client_cert if certified else None
+        transport = Transport(rule.ca_file, certificate, rule.proxy, policy if rule.proxy is None else None)
         session = self._sessions.get(transport)
         if session is None:
             async with self._opening:
@@ -66,10 +69,10 @@ class Transports:
             await session.close()
 
     async def _open(self, transport: Transport) -> aiohttp.ClientSession:
-        files = tuple(path for path in (self._settings.ca_file, transport.ca_file) if path is not None)
+        files = (transport.client_cert, self._settings.ca_file, transport.ca_file)
         context = self._contexts.get(files)
         if context is None:
-            context = self._contexts[files] = await asyncio.to_thread(_tls_context, files)
+            context = self._contexts[files] = await asyncio.to_thread(_tls_context, *files)
         self._lookup = self._lookup or aiohttp.ThreadedResolver()
         connector = aiohttp.TCPConnector(
             limit=0,  # `ConnectionLimits` counts, for each rule and host
@@ -90,9 +93,13 @@ class Transports:
         )
 
 
-def _tls_context(files: tuple[Path, ...]) -> ssl.SSLContext:
+def _tls_context(client_cert: Path | None, *authorities: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    for path in files:
+    if client_cert is not None:
+        _show(context, client_cert)
+    for path in authorities:
+        if path is None:
+            continue
         try:
             context.load_verify_locations(cafile=path)
         except OSError as error:
@@ -101,3 +108,15 @@ def _tls_context(files: tuple[Path, ...]) -> ssl.SSLContext:
                 UpstreamFailure.UNREACHABLE, f"the certificate authorities in `ca_file` {path} cannot be used: {reason}"
             ) from error
     return context
+
+
+def _show(context: ssl.SSLContext, path: Path) -> None:
+    try:
+        # Without a password given, OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(path, password="")
+    except OSError as error:
+        what = "it holds no PEM certificate with its key, without a password"
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else what
+        raise UpstreamError(
+            UpstreamFailure.UNREACHABLE, f"the client certificate in `client_cert` {path} cannot be used: {reason}"
+        ) from error

@@ -1,6 +1,5 @@
 """One HTTP request on the wire: limits, breaker, time limits, metrics, log."""
 
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from proxy.upstream.failures import connection_failure
 from proxy.upstream.guards import Guard
 from proxy.upstream.limits import Breakers, ConnectionLimits
 from proxy.upstream.origins import authority_of, host_of, origin_of, origin_of_rule
+from proxy.upstream.pacing import Pacer
 from proxy.upstream.query import Kind, Query
 from proxy.upstream.resolver import RefusedAddressError
 from proxy.upstream.transports import Transports
@@ -27,7 +27,6 @@ _log = structlog.get_logger(__name__)
 
 _SERVER_ERRORS = 500
 _NOT_IMPLEMENTED = 501
-_COUNT = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(slots=True)
@@ -39,13 +38,20 @@ class Wire:
     """Make single requests. All failures below HTTP come out as `UpstreamError`."""
 
     def __init__(
-        self, settings: UpstreamSettings, clock: Clock, metrics: Metrics, guard: Guard, transports: Transports
+        self,
+        settings: UpstreamSettings,
+        clock: Clock,
+        metrics: Metrics,
+        guard: Guard,
+        transports: Transports,
+        pacer: Pacer,
     ) -> None:
         self._header_timeout = settings.header_timeout.total_seconds()
         self._clock = clock
         self._metrics = metrics
         self._guard = guard
         self._transports = transports
+        self._pacer = pacer
         self._limits = ConnectionLimits()
         self._breakers = Breakers(settings, clock, metrics)
 
@@ -56,12 +62,15 @@ class Wire:
         """Request `url`, follow nothing, and hold the connection until the context is left."""
         rule = query.rule
         own = origin_of(url) == origin_of_rule(rule)
-        session = await self._transports.session(rule, None if own else self._guard.policy(rule))
+        session = await self._transports.session(
+            rule, None if own else self._guard.policy(rule), certified=own or query.kind is Kind.TOKEN
+        )
+        if own:
+            await self._pacer.admit(query, deadline, self._limits.expected_wait(rule, authority_of(url)))
         async with self._limits.connection(rule, authority_of(url), query.weight, deadline):
             response = await self._request(session, query, url, authorization, deadline)
             async with response:
                 answer = Answer(query, url, response, deadline)
-                self._note_rate(answer)
                 answer.check_encoding()
                 yield answer
 
@@ -71,6 +80,8 @@ class Wire:
         headers = dict(query.headers)
         if authorization is not None:
             headers["Authorization"] = authorization
+        if query.tagged_by not in {"", host_of(url)}:
+            headers.pop("If-Range", None)
         with (
             self._breakers.attempt(authority_of(url), query.rule.proxy or "") as attempt,
             self._noted(query, url) as note,
@@ -121,15 +132,3 @@ class Wire:
         if isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, RefusedAddressError):
             return self._guard.refused_address(query.rule, url)
         return connection_failure(error, query, host_of(url))
-
-    def _note_rate(self, answer: Answer) -> None:
-        """Keep what Docker Hub tells of its limit: ``ratelimit-limit: 100;w=21600``."""
-        if answer.query.kind is not Kind.MANIFEST:
-            return
-        for name, gauge in (
-            ("ratelimit-limit", self._metrics.ratelimit_limit),
-            ("ratelimit-remaining", self._metrics.ratelimit_remaining),
-        ):
-            number = answer.headers.get(name, "").partition(";")[0].strip()
-            if _COUNT.fullmatch(number):
-                gauge.labels(answer.query.rule.prefix).set(int(number))

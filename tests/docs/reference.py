@@ -4,7 +4,7 @@
 ``python -m tests.docs.reference`` writes them; a test shows that they are current.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -96,7 +96,8 @@ SECTIONS = {
     "": "On the top level of the file.",
     "rules[]": "Cache rules: `<prefix>/<name>` here is `<name>` at the upstream. Prefixes match whole segments; the longest "
     "one wins. Names outside every prefix never go upstream.",
-    "rules[].credentials": "Exactly one way: `username` with `password`, or `docker_config`, or `helper`.",
+    "rules[].credentials": "Exactly one way: `username` with `password`, or `docker_config`, or `helper`, or `ecr`.",
+    "rules[].credentials.ecr": "The AWS identity of this machine, for Amazon ECR as the upstream.",
     "rules[].credentials.password": "Exactly one of both.",
 }
 
@@ -143,7 +144,9 @@ def kind_of(annotation: Any) -> str:  # noqa: ANN401 - an annotation can be anyt
         else annotation
     )
     if get_origin(inner) is Literal:
-        return " or ".join(f"`{value}`" for value in get_args(inner))
+        return " or ".join(
+            f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`" for value in get_args(inner)
+        )
     if isinstance(inner, type) and issubclass(inner, Enum):
         return " or ".join(f"`{member.value}`" for member in inner)
     named = {
@@ -151,6 +154,7 @@ def kind_of(annotation: Any) -> str:  # noqa: ANN401 - an annotation can be anyt
         ByteSize: "size",
         bool: "`true` or `false`",
         int: "number",
+        float: "number",
         Path: "path",
         str: "text",
     }
@@ -202,7 +206,7 @@ def metrics() -> str:
 
 WHEN = {
     ErrorCode.BLOB_UNKNOWN: "Neither kept nor upstream; or kept, but this repository's upstream has not shown to hold it.",
-    ErrorCode.DENIED: "The upstream refused the rule's credentials, or its account may not read the repository. Mend `credentials` of the rule that the message names.",
+    ErrorCode.DENIED: "The upstream refused the rule's credentials, or its account may not read the repository: mend `credentials` of the rule that the message names. Or `allow` or `deny` of the rule keeps the name from being pulled: the message says which, and `pullthrough resolve` explains.",
     ErrorCode.DIGEST_INVALID: "A digest in the request is not `sha256:` with 64 or `sha512:` with 128 hexadecimal digits in lower case.",
     ErrorCode.MANIFEST_INVALID: "What was sent is not a manifest that this registry keeps.",
     ErrorCode.MANIFEST_UNKNOWN: "The repository has no such tag or manifest, here or upstream; or it is not kept and the rule is offline.",
@@ -290,11 +294,20 @@ def command_line() -> str:
         table(("option", "meaning"), options(group)),
         "",
     ]
-    for name, command in group.commands.items():
+    for name, command in commands_of(group):
         usage = " ".join(["pullthrough", name, *arguments(command), "[OPTIONS]"])
         parts += [f"## {name}", "", f"    {usage}", "", command.help.strip(), ""]
         parts += [table(("argument or option", "meaning"), options(command)), ""]
     return "\n".join(parts)
+
+
+def commands_of(group: Command) -> Iterator[tuple[str, Command]]:
+    """Yield (name, command) of all commands, those of groups with the name of the group before theirs."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", found) for inner, found in commands_of(command))
+        else:
+            yield name, command
 
 
 def arguments(command: Command) -> list[str]:

@@ -46,6 +46,10 @@ def test_every_metric_code_reason_and_command_has_its_place() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"## {command.callback.__name__.replace('_', '-')}\n" in commands
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            assert f"## {group.name} {command.name}\n" in commands
 
 
 def test_every_live_key_exists() -> None:

@@ -55,12 +55,13 @@ class UpstreamRepository:
 class _Body:
     content: bytes
     start: int
+    stop: int
     total: int
     validator: str = ""
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        for position in range(self.start, len(self.content), 1 << 16):
-            yield self.content[position : position + (1 << 16)]
+        for position in range(self.start, self.stop, 1 << 16):
+            yield self.content[position : min(self.stop, position + (1 << 16))]
 
 
 class FakeUpstream:
@@ -69,7 +70,8 @@ class FakeUpstream:
     `requests` is the journal. `failing[method]` fails every request of that method ("HEAD", "GET", "HEAD blob",
     "GET blob", "tags", "referrers", or "*" for all). While `open_gate` is clear, every request waits for it;
     `asked` is set by the first request.
-    `digestless` upstreams name no digest in answers to HEAD; `claims` are digests that HEAD names wrongly.
+    `thrift` is what `hesitates` says. `digestless` upstreams name no digest in answers to HEAD; `claims` are digests
+    that HEAD names wrongly.
     """
 
     def __init__(self) -> None:
@@ -81,6 +83,7 @@ class FakeUpstream:
         self.asked = asyncio.Event()
         self.digestless = False
         self.claims: dict[str, Digest] = {}
+        self.thrift: str | None = None
 
     def repository(self, source: str) -> UpstreamRepository:
         """Return the repository ``<upstream>/<repository>``, made when it is first named."""
@@ -110,20 +113,24 @@ class FakeUpstream:
 
     @asynccontextmanager
     async def open_blob(
-        self, remote: Remote, digest: Digest, start: int = 0, validator: str = ""
+        self, remote: Remote, digest: Digest, start: int = 0, validator: str = "", stop: int | None = None
     ) -> AsyncIterator[BlobBody]:
         del validator
         content = self._blob(await self._ask("GET blob", remote, str(digest)), digest)
-        yield _Body(content, start, len(content))
+        yield _Body(content, start, len(content) if stop is None else min(stop, len(content)), len(content))
 
-    async def list_tags(self, remote: Remote) -> Sequence[str]:
-        return sorted((await self._ask("tags", remote, "")).tags)
+    async def list_tags(self, remote: Remote, *, retry: bool = True) -> Sequence[str]:
+        return sorted((await self._ask("tags", remote, "", retry=retry)).tags)
 
-    async def list_referrers(self, remote: Remote, subject: Digest) -> Sequence[Descriptor]:
-        repository = await self._ask("referrers", remote, str(subject))
+    async def list_referrers(self, remote: Remote, subject: Digest, *, retry: bool = True) -> Sequence[Descriptor]:
+        repository = await self._ask("referrers", remote, str(subject), retry=retry)
         if repository.referrers is None:
             raise UpstreamError(UpstreamFailure.UNSUPPORTED, "there is no referrers API")
         return repository.referrers.get(subject, [])
+
+    def hesitates(self, remote: Remote) -> str | None:
+        del remote
+        return self.thrift
 
     async def _ask(self, method: str, remote: Remote, subject: str, *, retry: bool | None = None) -> UpstreamRepository:
         source, account = remote.provenance.source, remote.provenance.account

@@ -37,6 +37,7 @@ class FillBench:
         self.settings = FillSettings(
             segment=ByteSize(700),
             batch=ByteSize(1500),
+            piece=ByteSize(1000),
             poll=timedelta(milliseconds=1),
             attempts=3,
             retry_delay=timedelta(0),

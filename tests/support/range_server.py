@@ -14,11 +14,13 @@ from proxy.model.digest import Digest
 class RangeServer:
     """Serve `blobs` under ``/<digest>``; send no byte of a blob at or behind `tap` until that is raised.
 
-    `requests` has (digest, first byte) of each request, `sent` counts bytes.
+    `held` are bytes that are not sent either, by position, wherever the tap is. `requests` has (digest, first byte) of
+    each request, `sent` counts bytes.
     """
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     tap: int | None = None
+    held: int | None = None
     requests: list[tuple[str, int]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
@@ -32,24 +34,28 @@ class RangeServer:
         return digest
 
     def turn(self, tap: int | None) -> None:
-        """Let bytes before `tap` pass (None: all)."""
-        self.tap = tap
+        """Let bytes before `tap` pass (None: all), and what was held."""
+        self.tap, self.held = tap, None
         turned, self._turned = self._turned, asyncio.Event()
         turned.set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         digest = request.match_info["digest"]
         blob = self.blobs[digest]
-        start = request.http_range.start or 0
+        wanted = request.http_range
+        start, stop = wanted.start or 0, min(len(blob), wanted.stop or len(blob))
         self.requests.append((digest, start))
-        headers = {"ETag": f'"{digest[:20]}"', "Content-Length": str(len(blob) - start)}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(blob) - 1}/{len(blob)}"
-        response = web.StreamResponse(status=206 if start else 200, headers=headers)
+        headers = {"ETag": f'"{digest[:20]}"', "Content-Length": str(stop - start)}
+        partial = "Range" in request.headers
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(blob)}"
+        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
         await response.prepare(request)
         position = start
-        while position < len(blob):
-            limit = len(blob) if self.tap is None else min(self.tap, len(blob))
+        while position < stop:
+            limit = stop if self.tap is None else min(self.tap, stop)
+            if self.held is not None and position <= self.held:
+                limit = min(limit, self.held)
             if position >= limit:
                 await self._turned.wait()
                 continue

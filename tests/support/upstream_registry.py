@@ -13,7 +13,8 @@ from aiohttp import web
 from proxy.model.digest import Digest
 from proxy.model.media_types import OCI_MANIFEST
 from tests.support.clock import FakeClock
-from tests.support.upstream_server import Handler, UpstreamServer, answering, failing
+from tests.support.upstream_server import UpstreamServer, answering, failing
+from tests.support.virtual_hosts import Handler
 
 _SIGNING_KEY = b"storage"
 

@@ -1,16 +1,14 @@
-"""Many upstream hosts on one loopback port: real host names by `connect_to`, TLS by a CA of our own, a journal."""
+"""Scripted upstream hosts on one loopback port, with a journal."""
 
-import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import trustme
 from aiohttp import web
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+from tests.support.virtual_hosts import Handler, VirtualHosts
 
 
 @dataclass(frozen=True)
@@ -58,35 +56,30 @@ class UpstreamServer:
     handlers: dict[str, Handler] = field(default_factory=dict)
     scripts: list[Script] = field(default_factory=list)
     journal: list[Visit] = field(default_factory=list)
-    port: int = 0
+
+    def __post_init__(self) -> None:
+        self._listener = VirtualHosts(self.hosts, self.folder, self._answer, tls=self.tls)
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
 
     @property
     def ca_file(self) -> Path:
-        return self.folder / "ca.pem"
+        return self._listener.ca_file
 
     @property
     def connect_to(self) -> dict[str, str]:
-        """Return the map that leads a client's connections to all hosts here."""
-        return dict.fromkeys(self.hosts, f"127.0.0.1:{self.port}")
+        return self._listener.connect_to
 
     async def __aenter__(self) -> Self:
-        context = None
-        if self.tls:
-            authority = trustme.CA()
-            authority.cert_pem.write_to_path(self.ca_file)
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority.issue_cert(*self.hosts).configure_cert(context)
-        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        await self._listener.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._runner.cleanup()
+        await self._listener.__aexit__(kind, error, trace)
 
     def script(
         self, host: str, handler: Handler, *, method: str | None = None, containing: str = "", times: int | None = None

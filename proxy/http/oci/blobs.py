@@ -19,6 +19,8 @@ async def get(call: Call) -> web.StreamResponse:
         return web.Response(status=304, headers=_fields(call, resolution, None))
     wanted = parse_range(headers.wanted_range(call.request, digest))
     source = await call.services.blobs.open(resolution, digest)
+    if wanted is None or wanted.is_whole:
+        call.services.pulls.blob_pulled(resolution, digest)
     try:
         fields = _fields(call, resolution, source.status)
         fields["Content-Type"] = "application/octet-stream"

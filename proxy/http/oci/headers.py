@@ -44,7 +44,7 @@ def cache_status(status: CacheStatus) -> str:
         return f"pullthrough; hit; detail={reason if _TOKEN.fullmatch(reason) else 'stale'}"
     # RFC 9211 §2.1: hit says that no request went forward, so a confirmed copy is told by its fwd alone.
     if status.hit and status.forward is None:
-        return "pullthrough; hit"
+        return f"pullthrough; hit; detail={status.detail}" if status.detail else "pullthrough; hit"
     value = f"pullthrough; fwd={status.forward or Forward.MISS}"
     if status.stored:
         value += "; stored"

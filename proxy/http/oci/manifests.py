@@ -17,6 +17,7 @@ async def get(call: Call) -> web.StreamResponse:
     answer = await call.services.manifests.get(resolution, _reference(call))
     if answer.raw is None:
         raise TypeError(f"the manifest service gave no bytes for {call.target.reference}")
+    call.services.pulls.manifest_pulled(resolution, answer.digest)
     fields = _fields(call, resolution, answer)
     if headers.unchanged(call.request, answer.digest):
         return web.Response(status=304, headers=fields)

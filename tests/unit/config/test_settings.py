@@ -4,11 +4,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 
+from proxy.config.faults import ConfigurationError, spell
 from proxy.config.loader import parse_settings
 from proxy.config.settings import Settings, check_allow_private, parse_upstream
-from proxy.model.credentials import CredentialHelper, CredentialsSource, DockerConfig, SecretSource, UserPassword
-from proxy.model.rule import OnUpstream404, UpstreamAddress
+from proxy.model.credentials import (
+    CredentialHelper,
+    CredentialsSource,
+    DockerConfig,
+    EcrCredentials,
+    SecretSource,
+    UserPassword,
+)
+from proxy.model.rule import Completion, OnUpstream404, UpstreamAddress
 
 
 def load(rule: str, rest: str = "") -> Settings:
@@ -69,6 +78,8 @@ def test_anything_else_is_no_upstream(text: str) -> None:
             UserPassword("u", SecretSource(file=Path("pyproject.toml"))),
         ),
         ("{docker_config: pyproject.toml}", DockerConfig(Path("pyproject.toml"))),
+        ("{ecr: {region: eu-west-1}}", EcrCredentials("eu-west-1")),
+        ("{ecr: {region: us-gov-east-1}}", EcrCredentials("us-gov-east-1")),
     ],
 )
 def test_credentials_say_where_the_secret_is(credentials: str, source: CredentialsSource) -> None:
@@ -84,6 +95,22 @@ def test_a_helper_is_found_on_the_path(tmp_path: Path) -> None:
     assert settings.cache_rules()[0].credentials == CredentialHelper("mine")
 
 
+def test_a_client_certificate_comes_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "client.pem"
+    authority = trustme.CA()
+    authority.issue_cert("me@example.com").private_key_and_cert_chain_pem.write_to_path(path)
+    assert load(f"client_cert: {path}").cache_rules()[0].client_cert == path
+    authority.cert_pem.write_to_path(path)
+    with pytest.raises(ConfigurationError) as caught:
+        load(f"client_cert: {path}")
+    assert "no certificate with its key" in str(caught.value)
+
+
+def test_the_region_of_ecr_is_one() -> None:
+    with pytest.raises(ConfigurationError):
+        load("credentials: {ecr: {region: eu west}}")
+
+
 def test_tags_are_checked_as_the_rule_says_else_as_the_kind_of_registry_does() -> None:
     assert load("offline: false").cache_rules()[0].revalidate_after == timedelta(minutes=5)
     assert load("offline: false", "registry: {compatibility: ecr}").cache_rules()[0].revalidate_after == timedelta(
@@ -92,6 +119,14 @@ def test_tags_are_checked_as_the_rule_says_else_as_the_kind_of_registry_does() -
     assert load("revalidate_after: 0s", "registry: {compatibility: ecr}").cache_rules()[
         0
     ].revalidate_after == timedelta(0)
+
+
+def test_completion_follows_the_compatibility_unless_the_rule_says_otherwise() -> None:
+    ecr = "registry: {compatibility: ecr}"
+    assert load("offline: false").cache_rules()[0].complete is Completion.PLATFORM
+    assert load("offline: false", ecr).cache_rules()[0].complete is Completion.INDEX
+    for text, said in (("platform", "platform"), ("index", "index"), ("none", "none"), ("false", "none")):
+        assert load(f"complete: {text}", ecr).cache_rules()[0].complete == said
 
 
 def test_a_rule_becomes_what_it_says() -> None:
@@ -111,3 +146,24 @@ def test_private_places_are_hosts_or_networks() -> None:
     for wrong in ("10.0.0.1/8", "a b", "", "a/b"):
         with pytest.raises(ValueError, match="neither a host name nor a network"):
             check_allow_private([wrong])
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("rules: [{prefix: a, upstream: a.example, allow: ['Library/*']}]", "rules[0].allow"),
+        ("rules: [{prefix: a, upstream: a.example, deny: [ok, 'a//b']}]", "rules[0].deny"),
+        ("registry: {hosted: ['team/']}", "registry.hosted"),
+    ],
+)
+def test_a_pattern_that_no_name_fits_is_a_fault_that_names_the_key(text: str, key: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse_settings(text, {})
+    (fault,) = raised.value.faults
+    assert spell(fault.key) == key
+    assert "fits no name: a pattern is segments of a repository name joined by /" in fault.problem
+
+
+def test_patterns_are_kept_as_they_are_written() -> None:
+    rule = load("allow: [library/*], deny: ['**/x']").cache_rules()[0]
+    assert (rule.allow, rule.deny) == (("library/*",), ("**/x",))

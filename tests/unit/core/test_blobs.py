@@ -1,6 +1,10 @@
 """Blobs: what is asked upstream, what is served, and what never is."""
 
 import asyncio
+import errno
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
 
 import pytest
 
@@ -8,6 +12,7 @@ from proxy.core.blobs import BlobService
 from proxy.core.ports import BlobReader
 from proxy.core.rules import Resolution
 from proxy.core.sources import BlobRoute, BlobSource, TransferError
+from proxy.model.cache_status import CacheStatus
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
 from proxy.model.reference import Tag
@@ -156,29 +161,27 @@ async def test_lost_file_of_a_proven_blob_is_fetched_again(bench: Bench) -> None
 
 
 class UnreadableStore(MemoryBlobStore):
-    """A store whose device has failed under one blob, until that is deleted."""
+    """A store out of which one blob cannot be read for a while."""
 
     async def open(self, digest: Digest) -> BlobReader | None:
-        if await self.stat(digest) is not None and digest == DIGEST and self.unreadable:
-            raise OSError("input/output error")
+        if digest == DIGEST and self.unreadable:
+            raise OSError(errno.EMFILE, "too many open files")
         return await super().open(digest)
-
-    async def delete(self, digest: Digest) -> bool:
-        self.unreadable = False
-        return await super().delete(digest)
 
     unreadable = True
 
 
-async def test_unreadable_file_of_a_proven_blob_is_fetched_again(bench: Bench) -> None:
+async def test_blob_that_cannot_be_opened_now_is_neither_deleted_nor_fetched_again(bench: Bench) -> None:
     bench.web.put_blob(LAYER)
     await pull(bench)
     await bench.tasks.drain(5)
-    bench.store = UnreadableStore()
-    bench.store.keep(DIGEST, LAYER)
+    bench.store = store = UnreadableStore()
+    store.keep(DIGEST, LAYER)
     bench.begin()
+    assert await refused(bench, bench.resolve()) is ErrorCode.UNAVAILABLE
+    store.unreadable = False
     assert await pull(bench) == LAYER
-    assert methods(bench) == ["GET blob", "GET blob"]
+    assert methods(bench) == ["GET blob"]
 
 
 async def test_proof_that_cannot_be_written_does_not_fail_the_pull(bench: Bench) -> None:
@@ -328,6 +331,38 @@ async def test_cold_clients_of_one_repository_cost_one_get_and_no_head(bench: Be
         pulls = [group.create_task(pull(bench)) for _ in range(20)]
     assert {task.result() for task in pulls} == {LAYER}
     assert methods(bench) == ["GET blob"]
+
+
+async def test_client_that_leaves_an_unproven_blob_closes_what_it_read_from(bench: Bench) -> None:
+    closed: list[str] = []
+
+    class Endless:
+        total = len(LAYER)
+        status = CacheStatus()
+
+        async def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
+            try:
+                for position in range(start, stop):
+                    yield LAYER[position : position + 1]
+            finally:
+                closed.append("stream")
+
+        def close(self) -> None:
+            closed.append("source")
+
+    class QueuedFill:
+        async def open(self, digest: Digest, route: BlobRoute, *, size: int | None = None) -> BlobSource:  # noqa: ARG002 - the protocol's
+            bench.clock.advance(20)
+            return Endless()
+
+    bench.web.put_blob(LAYER)
+    bench.blobs = BlobService(bench.metadata, bench.store, QueuedFill(), bench.upstreams)
+    source = await bench.blobs.open(bench.resolve(), DIGEST)
+    async with aclosing(cast("AsyncGenerator[bytes, None]", source.stream(0, source.total))) as stream:
+        assert await anext(stream) == LAYER[:1]
+    assert closed == ["stream"]
+    source.close()
+    assert closed == ["stream", "source"]
 
 
 async def test_client_that_was_promised_headers_gets_no_byte_before_the_proof(bench: Bench) -> None:

@@ -73,6 +73,14 @@ async def test_pages_of_tags_follow_each_other(bench: Bench) -> None:
     assert methods(bench) == ["tags"]
 
 
+async def test_a_list_that_is_known_is_checked_with_one_attempt(bench: Bench) -> None:
+    bench.web.put(image(), "a")
+    await tags(bench)
+    bench.clock.advance(301)
+    await tags(bench)
+    assert [request.retry for request in bench.upstream.requests] == [True, False]
+
+
 async def test_tag_list_is_kept_for_its_ttl(bench: Bench) -> None:
     bench.web.put(image(), "a")
     await tags(bench)

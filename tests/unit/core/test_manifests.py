@@ -472,3 +472,52 @@ async def test_unreadable_file_of_a_manifest_is_fetched_again(bench: Bench) -> N
     bench.store = Unreadable()
     bench.begin()
     assert (await bench.manifests.get(bench.resolve(), LATEST)).raw == image()
+
+
+async def test_a_tag_is_not_checked_while_pulls_are_scarce(bench: Bench) -> None:
+    bench.web.put(image(), "latest")
+    await bench.manifests.get(bench.resolve(), LATEST)
+    bench.web.put(OTHER, "latest")
+    bench.clock.advance(301)
+    bench.upstream.thrift = "budget"
+    answer = await bench.manifests.get(bench.resolve(), LATEST)
+    assert (answer.raw, answer.status.outcome, answer.status.detail) == (image(), "hit", "budget")
+    assert answer.warning is not None
+    assert "last checked" in answer.warning
+    assert journal(bench) == ["GET latest"]
+    refreshed = await bench.manifests.refresh(bench.resolve(), LATEST)  # asked for: the upstream is asked
+    assert refreshed.raw == OTHER
+
+
+async def test_scarce_pulls_are_for_what_is_not_kept(bench: Bench) -> None:
+    bench.upstream.thrift = "budget"
+    bench.web.put(image(), "latest")
+    answer = await bench.manifests.get(bench.resolve(), LATEST)
+    assert (answer.status.outcome, answer.status.detail) == ("miss", None)
+    bench.upstream.thrift = None
+    bench.clock.advance(301)
+    assert (await bench.manifests.get(bench.resolve(), LATEST)).status.outcome == "revalidated"
+
+
+async def test_after_the_last_pull_the_kept_is_stale_and_the_rest_is_refused_from_memory(bench: Bench) -> None:
+    bench.web.put(image(), "latest")
+    await bench.manifests.get(bench.resolve(), LATEST)
+    bench.clock.advance(301)
+    bench.upstream.fail(UpstreamFailure.RATE_LIMITED, retry_after=60)
+    stale = await bench.manifests.get(bench.resolve(), LATEST)
+    assert (stale.raw, stale.status.stale) == (image(), "rate_limited")
+    asked = len(bench.upstream.requests)
+    for _ in range(5):
+        with pytest.raises(ProxyError) as caught:
+            await bench.manifests.get(bench.resolve(), Tag("never-seen"))
+        assert caught.value.code is ErrorCode.TOOMANYREQUESTS
+        assert caught.value.headers == {"Retry-After": "60"}
+    assert len(bench.upstream.requests) == asked
+
+
+async def test_our_own_pace_is_told_as_429_with_the_time_to_wait(bench: Bench) -> None:
+    bench.upstream.fail(UpstreamFailure.OVERLOADED, retry_after=31.5)
+    with pytest.raises(ProxyError) as caught:
+        await bench.manifests.get(bench.resolve(), LATEST)
+    assert caught.value.code is ErrorCode.TOOMANYREQUESTS
+    assert caught.value.headers == {"Retry-After": "32"}

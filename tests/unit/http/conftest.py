@@ -15,12 +15,13 @@ from proxy.core.fills import Fills
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
-from proxy.core.rules import RuleBook, RuleSet
+from proxy.core.rules import Resolution, RuleBook, RuleSet
 from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
 from proxy.http.application import build_application
 from proxy.http.services import Services
+from proxy.model.digest import Digest
 from proxy.model.rule import CacheRule
 from proxy.storage.blobs.memory import MemoryBlobStore
 from proxy.storage.metadata.memory import MemoryMetadataStore
@@ -45,6 +46,20 @@ class Health:
     ready: bool = True
 
 
+class Pulls:
+    """The `PullWatcher` that remembers: (repository, digest) of manifests and of whole blobs."""
+
+    def __init__(self) -> None:
+        self.manifests: list[tuple[str, Digest]] = []
+        self.blobs: list[tuple[str, Digest]] = []
+
+    def manifest_pulled(self, resolution: Resolution, digest: Digest) -> None:
+        self.manifests.append((resolution.repository, digest))
+
+    def blob_pulled(self, resolution: Resolution, digest: Digest) -> None:
+        self.blobs.append((resolution.repository, digest))
+
+
 @dataclass
 class Stack:
     services: Services
@@ -52,6 +67,7 @@ class Stack:
     fills: CountedFills
     clock: FakeClock
     health: Health = field(default_factory=Health)
+    pulls: Pulls = field(default_factory=Pulls)
 
     def serving(self, server: ServerSettings) -> Services:
         return replace(self.services, server=server)
@@ -59,7 +75,7 @@ class Stack:
 
 @pytest.fixture
 async def stack(clock: FakeClock) -> AsyncIterator[Stack]:
-    upstream, metrics, health = MemoryUpstream(), Metrics(), Health()
+    upstream, metrics, health, pulls = MemoryUpstream(), Metrics(), Health(), Pulls()
     metadata, store = MemoryMetadataStore(), MemoryBlobStore()
     async with Tasks() as tasks:
         upstreams = Upstreams(upstream, tasks, clock, Policy(), metrics)
@@ -73,8 +89,9 @@ async def stack(clock: FakeClock) -> AsyncIterator[Stack]:
             metrics=metrics,
             server=ServerSettings(port=0),
             ready=lambda: health.ready,
+            pulls=pulls,
         )
-        yield Stack(services, upstream, fills, clock, health)
+        yield Stack(services, upstream, fills, clock, health, pulls)
 
 
 @pytest.fixture

@@ -138,6 +138,25 @@ async def test_parallel_ranges_of_a_growing_blob_are_answered_as_of_a_stored_one
     assert len([request for request in stack.upstream.requests if request.startswith("GET")]) == 1
 
 
+@pytest.mark.parametrize(
+    ("wanted", "whole"),
+    [(None, True), ("bytes=0-", True), ("bytes=0-10", False), ("bytes=1-", False), ("bytes=-10", False)],
+)
+async def test_whole_pulls_are_told_and_parts_are_not(
+    client: Client, stack: Stack, wanted: str | None, *, whole: bool
+) -> None:
+    # containerd begins each parallel pull with bytes=0-; lazy pullers read small parts.
+    answer = await client.get(PATH, headers={"Range": wanted} if wanted is not None else {})
+    await answer.read()
+    assert stack.pulls.blobs == [("docker-hub/library/nginx", DIGEST)] * whole
+
+
+async def test_head_and_failures_tell_no_pull(client: Client, stack: Stack) -> None:
+    await client.head(PATH)
+    await client.get(f"/v2/docker-hub/library/nginx/blobs/sha256:{'0' * 64}")
+    assert stack.pulls.blobs == []
+
+
 async def test_clients_that_leave_close_their_readers_and_the_fill_goes_on(client: Client, stack: Stack) -> None:
     stack.upstream.gate, stack.upstream.chunk = asyncio.Semaphore(1), 1024
     answer = await client.get(PATH)

@@ -16,6 +16,7 @@ DIGEST = Digest.of(b"content")
     ("status", "expected"),
     [
         (CacheStatus(hit=True), "pullthrough; hit"),
+        (CacheStatus(hit=True, detail="budget"), "pullthrough; hit; detail=budget"),
         (CacheStatus(forward=Forward.MISS, stored=True), "pullthrough; fwd=uri-miss; stored"),
         (CacheStatus(forward=Forward.MISS), "pullthrough; fwd=uri-miss"),
         (CacheStatus(forward=Forward.MISS, bypass=True), "pullthrough; fwd=uri-miss"),

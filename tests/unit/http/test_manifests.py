@@ -51,6 +51,13 @@ async def test_a_manifest_is_served_as_it_is(client: Client, reference: str, dig
     assert {"Content-Encoding", "Transfer-Encoding", "Warning", "OCI-Namespace"}.isdisjoint(answer.headers)
 
 
+async def test_a_get_tells_a_pull_and_a_head_does_not(client: Client, stack: Stack) -> None:
+    await client.head("/v2/docker-hub/library/nginx/manifests/latest")
+    assert stack.pulls.manifests == []
+    await client.get("/v2/docker-hub/library/nginx/manifests/latest")
+    assert stack.pulls.manifests == [("docker-hub/library/nginx", DIGEST)]
+
+
 @pytest.mark.parametrize("reference", ["latest", str(DIGEST), "missing"])
 async def test_head_has_the_headers_of_get(client: Client, reference: str) -> None:
     await client.get(f"{NGINX}/{reference}")

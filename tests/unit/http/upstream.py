@@ -19,16 +19,17 @@ class Body:
 
     content: bytes
     start: int
+    stop: int
     gate: asyncio.Semaphore | None
     total: int
     chunk: int
     validator: str = '"v"'
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        for position in range(self.start, len(self.content), self.chunk):
+        for position in range(self.start, self.stop, self.chunk):
             if self.gate is not None:
                 await self.gate.acquire()
-            yield self.content[position : position + self.chunk]
+            yield self.content[position : min(self.stop, position + self.chunk)]
 
 
 @dataclass
@@ -72,20 +73,27 @@ class MemoryUpstream:
 
     @asynccontextmanager
     async def open_blob(
-        self, remote: Remote, digest: Digest, start: int = 0, validator: str = ""
+        self, remote: Remote, digest: Digest, start: int = 0, validator: str = "", stop: int | None = None
     ) -> AsyncIterator[BlobBody]:
         del validator
         self._ask(f"GET {remote.repository} {digest}")
         content = self._blob(digest)
-        yield Body(content, start, self.gate, len(content), self.chunk)
+        end = len(content) if stop is None else min(stop, len(content))
+        yield Body(content, start, end, self.gate, len(content), self.chunk)
 
-    async def list_tags(self, remote: Remote) -> Sequence[str]:
+    def hesitates(self, remote: Remote) -> str | None:
+        del remote
+        return None
+
+    async def list_tags(self, remote: Remote, *, retry: bool = True) -> Sequence[str]:
+        del retry
         self._ask(f"TAGS {remote.repository}")
         if remote.repository not in self.tags:
             raise UpstreamError(UpstreamFailure.NOT_FOUND, "no such repository")
         return sorted(self.tags[remote.repository])
 
-    async def list_referrers(self, remote: Remote, subject: Digest) -> Sequence[Descriptor]:
+    async def list_referrers(self, remote: Remote, subject: Digest, *, retry: bool = True) -> Sequence[Descriptor]:
+        del retry
         self._ask(f"REFERRERS {remote.repository} {subject}")
         return self.referrers.get(subject, [])
 

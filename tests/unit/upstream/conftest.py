@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -9,6 +10,7 @@ from aiohttp.abc import AbstractResolver
 
 from proxy.config.settings import UpstreamSettings
 from proxy.telemetry.metrics import Metrics
+from proxy.upstream.buckets import Sleep
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.retries import Retries
 from tests.support.clock import FakeClock
@@ -22,6 +24,19 @@ HOSTS = (
     "registry-1.docker.io",
     "auth.docker.io",
     "evil.test",
+    "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+    "registry.gitlab.com",
+    "gitlab.com",
+    "registry.k8s.io",
+    "us-west1-docker.pkg.dev",
+    "ghcr.io",
+    "github.com",
+    "quay.io",
+    "nvcr.io",
+    "authn.nvidia.com",
+    "mine.azurecr.io",
+    "cdn-a.example.net",
+    "cdn-b.example.net",
 )
 
 Opener = Callable[..., Awaitable[UpstreamClient]]
@@ -50,13 +65,14 @@ async def connect(
 ) -> AsyncIterator[Opener]:
     """Open upstream clients that reach all hosts of the server; keywords change the settings."""
 
-    async def sleep(seconds: float) -> None:
+    async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
     async with AsyncExitStack() as opened:
 
         async def open_client(
             lookup: AbstractResolver | None = None,
+            sleep: Sleep = asyncio.sleep,
             **changes: Any,  # noqa: ANN401 - any key of the settings
         ) -> UpstreamClient:
             values: dict[str, Any] = {
@@ -65,8 +81,8 @@ async def connect(
                 "stall_timeout": timedelta(seconds=5),
             }
             settings = UpstreamSettings(**(values | changes))
-            retries = Retries(lambda _, ceiling: ceiling, sleep)
-            client = UpstreamClient(settings, clock, metrics, retries=retries, lookup=lookup)
+            retries = Retries(lambda _, ceiling: ceiling, pause)
+            client = UpstreamClient(settings, clock, metrics, retries=retries, lookup=lookup, sleep=sleep)
             return await opened.enter_async_context(client)
 
         yield open_client

@@ -16,7 +16,8 @@ from proxy.upstream.client import UpstreamClient
 from tests.support.clock import FakeClock
 from tests.support.upstream_registry import FakeRegistry, TokenServer, manifest_bytes
 from tests.support.upstream_rules import counted, remote_of
-from tests.support.upstream_server import Handler, UpstreamServer, answering, failing, redirecting
+from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
+from tests.support.virtual_hosts import Handler
 
 REGISTRY, AUTH = "registry.example.com", "auth.example.com"
 LATEST = Tag("latest")

@@ -15,7 +15,8 @@ from proxy.upstream.client import UpstreamClient
 from tests.support.clock import FakeClock
 from tests.support.upstream_registry import FakeRegistry, Storage, TokenServer
 from tests.support.upstream_rules import counted, remote_of
-from tests.support.upstream_server import Handler, UpstreamServer, answering, failing, redirecting
+from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
+from tests.support.virtual_hosts import Handler
 from tests.unit.upstream.conftest import Opener
 
 REGISTRY, STORAGE, AUTH = "registry.example.com", "storage.example.net", "auth.example.com"
@@ -67,7 +68,7 @@ async def failure_of(opening: AbstractAsyncContextManager[BlobBody]) -> Upstream
 async def test_a_blob_comes_whole(client: UpstreamClient, plain: FakeRegistry, metrics: Metrics) -> None:
     body, data = await read(client.open_blob(REMOTE, DIGEST))
     assert data == DATA
-    assert (body.start, body.total, body.validator) == (0, len(DATA), TAG)
+    assert (body.start, body.total, body.validator) == (0, len(DATA), f"{REGISTRY} {TAG}")
     assert "Range" not in plain.server.journal[0].headers
     assert counted(metrics, "pullthrough_bytes_total", flow="upstream") == len(DATA)
 
@@ -78,11 +79,40 @@ async def test_an_empty_blob_is_a_blob(client: UpstreamClient, plain: FakeRegist
 
 
 async def test_a_transfer_is_resumed_at_a_byte(client: UpstreamClient, plain: FakeRegistry) -> None:
-    body, data = await read(client.open_blob(REMOTE, DIGEST, 1000, TAG))
+    body, data = await read(client.open_blob(REMOTE, DIGEST, 1000, f"{REGISTRY} {TAG}"))
     assert data == DATA[1000:]
-    assert (body.start, body.total, body.validator) == (1000, len(DATA), TAG)
+    assert (body.start, body.total, body.validator) == (1000, len(DATA), f"{REGISTRY} {TAG}")
     headers = plain.server.journal[0].headers
     assert (headers["Range"], headers["If-Range"]) == ("bytes=1000-", TAG)
+
+
+@pytest.mark.parametrize(("start", "stop", "asked"), [(0, 500, "bytes=0-499"), (1000, 1500, "bytes=1000-1499")])
+async def test_a_piece_is_asked_for_and_says_where_it_ends(
+    client: UpstreamClient, plain: FakeRegistry, start: int, stop: int, asked: str
+) -> None:
+    body, data = await read(client.open_blob(REMOTE, DIGEST, start, "", stop))
+    assert plain.server.journal[0].headers["Range"] == asked
+    assert (body.start, body.stop, body.total, data) == (start, stop, len(DATA), DATA[start:stop])
+
+
+async def test_a_piece_that_ends_with_the_blob_may_be_shorter(client: UpstreamClient, plain: FakeRegistry) -> None:
+    assert plain.blobs
+    body, data = await read(client.open_blob(REMOTE, DIGEST, 1000, "", len(DATA) + 1000))
+    assert (body.stop, data) == (len(DATA), DATA[1000:])
+
+
+async def test_an_upstream_that_ignores_ranges_says_so_by_where_its_answer_starts(
+    client: UpstreamClient, server: UpstreamServer
+) -> None:
+    server.script(REGISTRY, answering(200, DATA))
+    body, data = await read(client.open_blob(REMOTE, DIGEST, 1000, "", 2000))
+    assert (body.start, body.stop, data) == (0, len(DATA), DATA)
+
+
+async def test_less_than_the_piece_is_garbage(client: UpstreamClient, server: UpstreamServer) -> None:
+    part = answering(206, DATA[1000:1500], {"Content-Range": f"bytes 1000-1499/{len(DATA)}"})
+    server.script(REGISTRY, part)
+    assert await failure_of(client.open_blob(REMOTE, DIGEST, 1000, "", 2000)) is UpstreamFailure.GARBAGE
 
 
 async def test_without_a_validator_there_is_no_if_range(client: UpstreamClient, plain: FakeRegistry) -> None:
@@ -245,7 +275,7 @@ class TestSignedLinks:
     ) -> None:
         body, data = await read(client.open_blob(REMOTE, DIGEST))
         assert data == DATA
-        assert body.validator == TAG
+        assert body.validator == f"{STORAGE} {TAG}"
         (visit,) = signed.server.visits(STORAGE)
         assert "Authorization" not in visit.headers
         assert "%2F" in visit.target
@@ -321,3 +351,63 @@ async def test_leaving_early_gives_the_connection_back(plain: FakeRegistry, conn
             assert body.total == len(DATA)
     assert len(plain.server.journal) == 3
     assert clock.now()
+
+
+class TestResuming:
+    """A transfer that broke off goes on by a new request to the registry."""
+
+    async def test_an_old_link_is_never_used_again(
+        self, client: UpstreamClient, signed: FakeRegistry, clock: FakeClock
+    ) -> None:
+        async with client.open_blob(REMOTE, DIGEST) as body:
+            validator = body.validator
+        clock.advance(601)  # the link has expired, and the token with it
+        _, rest = await read(client.open_blob(REMOTE, DIGEST, 1000, validator))
+        assert rest == DATA[1000:]
+        first, second = signed.server.visits(STORAGE)
+        assert first.target != second.target
+        assert (second.headers["Range"], second.headers["If-Range"]) == ("bytes=1000-", TAG)
+        assert len(signed.server.visits(AUTH)) == 2
+
+    async def test_a_new_link_that_is_refused_is_replaced_once(
+        self, client: UpstreamClient, signed: FakeRegistry
+    ) -> None:
+        signed.server.script(STORAGE, answering(403))
+        assert await failure_of(client.open_blob(REMOTE, DIGEST, 1000)) is UpstreamFailure.SERVER_ERROR
+        assert len(signed.server.visits(STORAGE)) == 2
+
+    async def test_another_storage_has_tags_of_its_own(self, client: UpstreamClient, server: UpstreamServer) -> None:
+        for host, tag in (("cdn-a.example.net", '"a"'), ("cdn-b.example.net", '"b"')):
+            server.handlers[host] = tagged(tag)
+            server.script(REGISTRY, redirecting(f"https://{host}/{DIGEST}"), times=1)
+        async with client.open_blob(REMOTE, DIGEST) as body:
+            validator = body.validator
+        assert validator == 'cdn-a.example.net "a"'
+        resumed, rest = await read(client.open_blob(REMOTE, DIGEST, 1000, validator))
+        assert (resumed.start, resumed.total, rest) == (1000, len(DATA), DATA[1000:])
+        assert resumed.validator == ""  # nothing to compare: size and digest must do
+        (visit,) = server.visits("cdn-b.example.net")
+        assert "If-Range" not in visit.headers
+
+    async def test_the_same_storage_with_another_tag_has_other_bytes(
+        self, client: UpstreamClient, server: UpstreamServer
+    ) -> None:
+        server.script(REGISTRY, redirecting(f"https://cdn-a.example.net/{DIGEST}"))
+        server.handlers["cdn-a.example.net"] = tagged('"new"')
+        body, data = await read(client.open_blob(REMOTE, DIGEST, 1000, 'cdn-a.example.net "old"'))
+        assert (body.start, data) == (0, DATA)
+        assert body.validator == 'cdn-a.example.net "new"'
+
+
+def tagged(tag: str) -> Handler:
+    """Return a storage that has the blob under an entity tag of its own."""
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        wanted = request.headers.get("Range")
+        if wanted is None or request.headers.get("If-Range", tag) != tag:
+            return await answering(200, DATA, {"ETag": tag})(request)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        headers = {"ETag": tag, "Content-Range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"}
+        return await answering(206, DATA[start:], headers)(request)
+
+    return handler

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from proxy.model.credentials import CredentialHelper, CredentialsSource, DockerConfig, SecretSource, UserPassword
+from proxy.model.credentials import CredentialHelper, DockerConfig, SecretSource, UserPassword
 from proxy.model.errors import UpstreamError, UpstreamFailure
-from proxy.upstream.credentials import Credential, read_credential
+from proxy.upstream.credential import Credential
+from proxy.upstream.credentials import KeptHere, read_credential
 from tests.support.upstream_rules import remote_of
 
 
-async def read(source: CredentialsSource | None, upstream: str = "registry.example.com") -> Credential | None:
-    return await read_credential(remote_of(upstream, credentials=source).rule)
+async def read(source: KeptHere, upstream: str = "registry.example.com") -> Credential:
+    return await read_credential(remote_of(upstream, credentials=source).rule, source)
 
 
-async def refusal(source: CredentialsSource, upstream: str = "registry.example.com") -> str:
+async def refusal(source: KeptHere, upstream: str = "registry.example.com") -> str:
     with pytest.raises(UpstreamError) as caught:
         await read(source, upstream)
     assert caught.value.failure is UpstreamFailure.CREDENTIALS_REFUSED
@@ -47,10 +48,6 @@ def write_config(folder: Path, content: object) -> DockerConfig:
 
 def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-async def test_an_anonymous_rule_has_none() -> None:
-    assert await read(None) is None
 
 
 def test_a_credential_does_not_show_its_secret() -> None:

@@ -21,7 +21,8 @@ from tests.support.clock import FakeClock
 from tests.support.upstream_dns import Lookup
 from tests.support.upstream_registry import FakeRegistry, Storage, TokenServer, manifest_bytes
 from tests.support.upstream_rules import counted, remote_of
-from tests.support.upstream_server import Handler, UpstreamServer, answering, failing
+from tests.support.upstream_server import UpstreamServer, answering, failing
+from tests.support.virtual_hosts import Handler
 from tests.unit.upstream.conftest import Opener
 
 REGISTRY = "registry.example.com"
@@ -62,20 +63,52 @@ async def test_statuses_mean_what_they_say(
     [
         ({"Retry-After": "7"}, "", 7.0),
         ({"Retry-After": "Tue, 14 Nov 2023 22:13:50 GMT"}, "", 30.0),
-        ({"Retry-After": "Tue, 14 Nov 2023 22:13:00 GMT"}, "", 0.0),
-        ({"Retry-After": "soon"}, "", None),
-        ({"Retry-After": "-1"}, "", None),
+        ({"Retry-After": "Tuesday, 14-Nov-23 22:13:50 GMT"}, "", 30.0),
         ({"Retry-After": "99999999"}, "", 86400.0),
-        ({}, "retry-after: 880.092\u00b5s, allowed: 44000/minute", pytest.approx(0.000880092)),
+        ({"Retry-After": "1m30s"}, "", 90.0),
         ({}, "retry-after: 1.5s, allowed: 44000/minute", 1.5),
-        ({}, "Rate exceeded", None),
+        ({}, "retry-after: 1h1m1.5s, allowed: 44000/minute", 3661.5),
+        ({}, "Retry After 90000ms", 90.0),
     ],
 )
 async def test_the_time_to_wait_is_read_from_header_or_message(
-    client: UpstreamClient, server: UpstreamServer, headers: Mapping[str, str], message: str, seconds: float | None
+    client: UpstreamClient, server: UpstreamServer, headers: Mapping[str, str], message: str, seconds: float
 ) -> None:
     server.script(REGISTRY, failing(429, "TOOMANYREQUESTS", message, headers))
     assert (await failure_of(client)).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"Retry-After": "0"}, ""),
+        ({"Retry-After": "Tue, 14 Nov 2023 22:13:00 GMT"}, ""),
+        ({"Retry-After": "soon"}, ""),
+        ({"Retry-After": "-1"}, ""),
+        ({}, "retry-after: 880.092\u00b5s, allowed: 44000/minute"),
+        ({}, "retry-after: 12ns"),
+        ({}, "retry-after: in 5 minutes"),
+        ({}, "Rate exceeded"),
+        ({}, ""),
+    ],
+)
+async def test_a_time_that_is_absent_senseless_or_tiny_is_a_second_or_so(
+    client: UpstreamClient, server: UpstreamServer, headers: Mapping[str, str], message: str
+) -> None:
+    server.script(REGISTRY, failing(429, "TOOMANYREQUESTS", message, headers))
+    waits = {(await failure_of(client)).retry_after for _ in range(4)}
+    assert all(wait is not None and 1 <= wait <= 1.5 for wait in waits)
+    assert len(waits) > 1  # those who were refused together come back apart
+
+
+async def test_docker_hub_without_a_time_is_left_alone_for_a_minute(
+    client: UpstreamClient, server: UpstreamServer
+) -> None:
+    server.script("registry-1.docker.io", failing(429, "TOOMANYREQUESTS", "You have reached your pull rate limit."))
+    wait = (await failure_of(client, remote_of("docker.io", "library/nginx"), retry=True)).retry_after
+    assert wait is not None
+    assert 60 <= wait <= 90
+    assert len(server.journal) == 1
 
 
 async def test_no_body_of_an_upstream_gets_into_a_message(client: UpstreamClient, server: UpstreamServer) -> None:
@@ -216,15 +249,21 @@ class TestRetries:
         await failure_of(client)
         assert len(server.journal) == 1
 
-    @pytest.mark.parametrize(
-        "handler", [answering(404), answering(403), failing(429, "TOOMANYREQUESTS"), answering(400)]
-    )
+    @pytest.mark.parametrize("handler", [answering(404), answering(403), failing(401, "UNAUTHORIZED"), answering(400)])
     async def test_what_will_not_pass_is_not_repeated(
         self, client: UpstreamClient, server: UpstreamServer, handler: Handler
     ) -> None:
         server.script(REGISTRY, handler)
         await failure_of(client, retry=True)
         assert len(server.journal) == 1
+
+    async def test_a_rate_without_a_time_is_tried_again_more_and_more_slowly(
+        self, client: UpstreamClient, server: UpstreamServer, pauses: list[float]
+    ) -> None:
+        server.script(REGISTRY, answering(429))
+        assert (await failure_of(client, retry=True)).failure is UpstreamFailure.RATE_LIMITED
+        assert len(server.journal) == ATTEMPTS
+        assert all(pause >= least for pause, least in zip(pauses, (1, 1, 2), strict=True))
 
     @pytest.mark.parametrize(("wait", "attempts"), [("3", 2), ("60", 1)])
     async def test_retry_after_is_honoured_if_it_fits_the_budget(

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
@@ -122,3 +123,23 @@ def test_whatever_an_upstream_writes_is_followed_to_a_public_place_or_refused(
         assert (target.host or "").rstrip(".").endswith("example.com")
     with suppress(UpstreamError):
         assert guard.link(rule, source, text).origin() == source.origin()
+
+
+@pytest.mark.parametrize(
+    ("upstream", "host"),
+    [
+        ("mine.azurecr.io", "weu0.blob.core.windows.net"),
+        ("mine.azurecr.io", "mine.westeurope.data.azurecr.io"),
+        (
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            "prod-eu-west-1-starport-layer-bucket.s3.eu-west-1.amazonaws.com",
+        ),
+        ("registry.k8s.io", "europe-docker.pkg.dev"),
+    ],
+)
+@pytest.mark.parametrize("address", ["10.0.0.5", "192.168.1.1", "fd12::5"])
+def test_a_kinds_own_storage_may_be_behind_a_private_link(guard: Guard, upstream: str, host: str, address: str) -> None:
+    assert guard.policy(rule_of(upstream)).permits(host, ip_address(address))
+    assert not guard.policy(rule_of("registry.example.com")).permits(host, ip_address(address))
+    assert not guard.policy(rule_of(upstream)).permits(host, ip_address("169.254.169.254"))
+    assert not guard.policy(rule_of(upstream)).permits(host, ip_address("127.0.0.1"))

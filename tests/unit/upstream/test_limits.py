@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from proxy.model.errors import UpstreamError, UpstreamFailure
+from proxy.model.rule import CacheRule
 from proxy.upstream.deadline import Deadline
 from proxy.upstream.limits import ConnectionLimits
 from proxy.upstream.query import Weight
@@ -70,3 +71,45 @@ async def test_rules_have_connections_of_their_own() -> None:
         limits.connection(second, HOST, Weight.LIGHT, Deadline(0.5)),
     ):
         pass
+
+
+async def hold(limits: ConnectionLimits, rule: CacheRule, weight: Weight, release: asyncio.Event) -> None:
+    async with limits.connection(rule, HOST, weight, Deadline(60)):
+        await release.wait()
+
+
+async def test_the_wait_for_a_connection_is_expected_from_how_long_they_were_held() -> None:
+    limits = ConnectionLimits()
+    rule = remote_of(HOST, max_connections=2).rule
+    release = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        transfer = group.create_task(hold(limits, rule, Weight.BULK, release))
+        await asyncio.sleep(0)
+        async with limits.connection(rule, HOST, Weight.LIGHT, Deadline(60)):
+            await asyncio.sleep(0.05)
+        assert limits.expected_wait(rule, HOST) == 0  # one is free
+        light = [group.create_task(hold(limits, rule, Weight.LIGHT, release)) for _ in range(3)]
+        await asyncio.sleep(0)
+        first = limits.expected_wait(rule, HOST)
+        light.append(group.create_task(hold(limits, rule, Weight.LIGHT, release)))
+        await asyncio.sleep(0)
+        assert first >= 3 * 0.05  # two wait already, and the transfer leaves one connection
+        assert limits.expected_wait(rule, HOST) == pytest.approx(first * 4 / 3)
+        release.set()
+    assert transfer.done()
+    assert limits.expected_wait(rule, HOST) == 0
+
+
+async def test_the_queue_for_connections_is_bounded() -> None:
+    limits = ConnectionLimits()
+    rule = remote_of(HOST, max_connections=1).rule
+    release = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(1 + 1024):
+            group.create_task(hold(limits, rule, Weight.BULK, release))
+        await asyncio.sleep(0)
+        with pytest.raises(UpstreamError) as caught:
+            async with limits.connection(rule, HOST, Weight.BULK, Deadline(60)):
+                raise AssertionError
+        release.set()
+    assert caught.value.failure is UpstreamFailure.OVERLOADED

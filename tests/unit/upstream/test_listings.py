@@ -12,7 +12,8 @@ from proxy.upstream.listings import next_page
 from tests.support.clock import FakeClock
 from tests.support.upstream_registry import FakeRegistry, TokenServer, manifest_bytes
 from tests.support.upstream_rules import remote_of
-from tests.support.upstream_server import Handler, UpstreamServer, answering, failing, redirecting
+from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
+from tests.support.virtual_hosts import Handler
 from tests.unit.upstream.conftest import Opener
 
 REGISTRY, OTHER = "registry.example.com", "other.example.org"

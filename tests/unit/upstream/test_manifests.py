@@ -12,7 +12,8 @@ from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 from tests.support.upstream_registry import FakeRegistry, manifest_bytes
 from tests.support.upstream_rules import counted, remote_of
-from tests.support.upstream_server import Handler, UpstreamServer, answering, failing, redirecting
+from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
+from tests.support.virtual_hosts import Handler
 
 REGISTRY = "registry.example.com"
 REMOTE = remote_of(REGISTRY)

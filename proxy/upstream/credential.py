@@ -1,0 +1,24 @@
+"""What a registry or its token server is shown."""
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An account's user name and secret; `identity`: the secret is a refresh token for the token server."""
+
+    username: str
+    secret: str = field(repr=False)
+    identity: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Tell this credential from others without holding it."""
+        return hashlib.sha256(f"{self.username}\0{self.secret}\0{self.identity}".encode()).hexdigest()
+
+    @property
+    def basic(self) -> str:
+        """Return the value of an Authorization header (RFC 7617)."""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.secret}".encode()).decode("ascii")
