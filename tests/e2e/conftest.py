@@ -92,12 +92,15 @@ def hub(catalogue: Catalogue, certificate: Certificate, tmp_path: Path) -> Itera
 
 @pytest.fixture
 def settings(upstream: DockerRegistry, hub: DockerRegistry, certificate: Certificate) -> dict[str, Any]:
-    """Two rules: ``up`` has its tags checked at each pull, ``docker-hub`` is as it is shipped."""
+    """Two rules: ``up`` has its tags checked at each pull, ``docker-hub`` is as it is shipped.
+
+    Neither completes images in the background: what upstream was asked is then what the clients asked.
+    """
     return {
         "upstreams": {"connect_to": {HUB: hub.address}, "ca_file": str(certificate.authority)},
         "rules": [
-            {"prefix": "up", "upstream": upstream.url, "revalidate_after": 0},
-            {"prefix": "docker-hub", "upstream": HUB},
+            {"prefix": "up", "upstream": upstream.url, "revalidate_after": 0, "complete": False},
+            {"prefix": "docker-hub", "upstream": HUB, "complete": False},
         ],
     }
 
