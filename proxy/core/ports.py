@@ -12,8 +12,10 @@ from typing import Protocol
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError
+from proxy.model.principal import Principal
 from proxy.model.reference import RepositoryName, Tag
 from proxy.model.rule import CacheRule, Provenance, Remote
+from proxy.model.tag_policy import ALL_TAGS_MOVE, TagPolicy
 
 
 class Clock(Protocol):
@@ -206,6 +208,74 @@ class BlobStore(Protocol):
         """Return the bytes that can still be written."""
 
 
+# --- uploads ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """An upload as it was begun: `id` is a random UUID in its usual spelling, `principal` is who began it.
+
+    `algorithm` is that of the digest which the client is expected to name in the end.
+    """
+
+    id: str
+    repository: RepositoryName
+    principal: Principal
+    algorithm: str
+
+
+class UploadUnknownError(Exception):
+    """There is no such upload: it never began, was finished or cancelled, or expired."""
+
+
+class UploadBusyError(Exception):
+    """Another request, of this process or of another, is writing to the upload."""
+
+
+class OpenUpload(Protocol):
+    """An upload that one request writes to. `size` counts the bytes so far; they outlive the request."""
+
+    record: UploadRecord
+    size: int
+
+    async def append(self, data: bytes) -> None:
+        """Write `data` at the end."""
+
+    async def truncate(self, size: int) -> None:
+        """Drop all bytes from `size` on."""
+
+    async def commit(self, expected: Digest) -> None:
+        """Verify the digest and make the bytes a durable, readable blob; the upload is over either way.
+
+        Raises `DigestMismatchError`. The digest's algorithm may be another than that of the record.
+        """
+
+
+class UploadStore(Protocol):
+    """Content on its way from clients, over any number of requests, processes and restarts.
+
+    Writes raise `StorageFullError` where the device is full or read-only.
+    """
+
+    async def begin(self, record: UploadRecord) -> None:
+        """Begin an upload with no bytes."""
+
+    async def find(self, upload: str) -> tuple[UploadRecord, int] | None:
+        """Return an upload and how many bytes it has, also while another request writes to it; or None."""
+
+    def open(self, upload: str) -> AbstractAsyncContextManager[OpenUpload]:
+        """Take the upload for one request; leaving keeps its bytes for the next.
+
+        Raises `UploadUnknownError`, or `UploadBusyError`.
+        """
+
+    async def remove(self, upload: str) -> bool:
+        """End the upload and drop its bytes; tell whether it was there. A request that writes to it fails."""
+
+    async def expire(self, idle: float) -> list[UploadRecord]:
+        """Remove the uploads that nobody writes to and that got their last byte over `idle` seconds ago."""
+
+
 # --- metadata -----------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +312,75 @@ class ManifestRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TagWrite:
+    """Tags that are to point to a manifest, and what decides whether they may.
+
+    The repository's own policy decides, `default` where it has none. With `repeat`, a tag that is kept from moving may
+    be written again with the digest that it has; ECR refuses that. Tags that came from one of `spared` are never
+    written: what a client has pushed must not be undone by a check of the upstream that began before.
+    """
+
+    records: tuple[TagRecord, ...] = ()
+    default: TagPolicy = ALL_TAGS_MOVE
+    repeat: bool = True
+    spared: tuple[str, ...] = ()
+
+    def may_replace(self, kept: TagRecord, record: TagRecord, own: TagPolicy | None) -> bool:
+        """Tell whether `record` may take the place of `kept` in a repository with the policy `own`."""
+        if kept.source in self.spared:
+            return False
+        return (own or self.default).may_move(kept.tag) or (self.repeat and kept.digest == record.digest)
+
+
+NO_TAGS = TagWrite()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPush:
+    """A manifest that a client pushes.
+
+    `blobs` must be proven in the repository, `manifests` held there (or proven: an index may name blobs).
+    """
+
+    manifest: ManifestRecord
+    children: tuple[Descriptor, ...] = ()
+    blobs: frozenset[Digest] = frozenset()
+    manifests: frozenset[Digest] = frozenset()
+    tags: TagWrite = NO_TAGS
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRecord:
+    """A repository; `created_at` is in seconds since the epoch. Without a `tag_policy` the configuration says it."""
+
+    name: RepositoryName
+    created_at: float
+    tag_policy: TagPolicy | None = None
+
+
+class TagKeptError(Exception):
+    """Nothing was written: a tag is kept from moving. `record` is what it is."""
+
+    def __init__(self, record: TagRecord) -> None:
+        """Keep the tag as it stands."""
+        super().__init__(f"the tag {record.tag} is kept from moving")
+        self.record = record
+
+
+class ContentMissingError(Exception):
+    """Nothing was written: the manifest names content that the repository does not hold. `digests` are in order."""
+
+    def __init__(self, digests: Sequence[Digest]) -> None:
+        """Keep what is missing."""
+        super().__init__(f"{len(digests)} of the digests are not in the repository")
+        self.digests = tuple(digests)
+
+
+class RepositoryUnknownError(Exception):
+    """Nothing was written: there is no such repository."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A list as an upstream gave it (tags, referrers): an opaque document and when it was fetched and last checked."""
 
@@ -265,17 +404,35 @@ class Catalog(Protocol):
     async def tag(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
         """Return the tag, or None."""
 
-    async def tags(self, repository: RepositoryName, source: str | None, after: str, limit: int) -> list[Tag]:
-        """Return up to `limit` tags greater than `after` that came from `source` (None: from anywhere)."""
+    async def tags(
+        self, repository: RepositoryName, sources: Sequence[str] | None, after: str, limit: int
+    ) -> list[Tag]:
+        """Return up to `limit` tags greater than `after` that came from one of `sources` (None: from anywhere)."""
 
     async def update_tag(self, repository: RepositoryName, record: TagRecord) -> None:
         """Replace the check times and outcome of a tag that still has `record.digest`; otherwise change nothing."""
 
-    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> bool:
-        """Remove a tag; tell whether it was there."""
+    async def delete_tag(self, repository: RepositoryName, tag: Tag, source: str | None = None) -> bool:
+        """Remove a tag that came from `source` (None: from anywhere); tell whether it was there."""
 
     async def delete_repository(self, repository: RepositoryName) -> bool:
         """Remove a repository with its tags, manifests, proofs and listings; tell whether it was there."""
+
+
+class Repositories(Protocol):
+    """Repositories themselves. Each method is one transaction; what it wrote survives power loss when it returns."""
+
+    async def repository(self, name: RepositoryName) -> RepositoryRecord | None:
+        """Return the repository, or None."""
+
+    async def create_repository(self, record: RepositoryRecord) -> bool:
+        """Make the repository; tell whether it was not there before. An existing one is left as it is."""
+
+    async def set_tag_policy(self, name: RepositoryName, policy: TagPolicy | None) -> bool:
+        """Give the repository a policy of its own, or none; tell whether there is such a repository.
+
+        Tags that are written after this returns obey it, in every process.
+        """
 
 
 class Manifests(Protocol):
@@ -292,9 +449,19 @@ class Manifests(Protocol):
         children: Sequence[Descriptor],
         *,
         provenance: Provenance | None,
-        tag: TagRecord | None,
+        tags: TagWrite | None,
     ) -> None:
-        """Keep the repository, the manifest, its children and the tag together, or nothing."""
+        """Keep the repository, the manifest, its children and the tags together, or nothing.
+
+        Raises `TagKeptError`, decided in the transaction that writes, over all processes.
+        """
+
+    async def push(self, repository: RepositoryName, push: ManifestPush, provenance: Provenance | None) -> None:
+        """Keep an uploaded manifest, its children and its tags together, or nothing.
+
+        Everything is decided in the transaction that writes, over all processes. What the manifest names must be
+        visible to `provenance`. Raises `RepositoryUnknownError`, `ContentMissingError`, `TagKeptError`, in this order.
+        """
 
     async def manifest(
         self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
@@ -311,8 +478,13 @@ class Manifests(Protocol):
     ) -> list[Digest]:
         """Return the manifests (from that source) that name `digest` among their children, in order of digest."""
 
-    async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
-        """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
+    async def referrers(
+        self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
+    ) -> list[ManifestRecord]:
+        """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest.
+
+        Only those of `artifact_type` (None: of any), and whose digest, as text, is greater than `after`.
+        """
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""
@@ -330,8 +502,11 @@ class Proofs(Protocol):
         None (a hosted repository) asks for any proof of this repository.
         """
 
-    async def disprove(self, repository: RepositoryName, digest: Digest) -> None:
-        """Remove the repository's proofs of the blob."""
+    async def disprove(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Remove the repository's proofs of the blob; tell whether it had any."""
+
+    async def holders(self, digest: Digest, limit: int) -> list[RepositoryName]:
+        """Return up to `limit` repositories that have any proof of the blob, in no particular order."""
 
 
 class Listings(Protocol):
@@ -344,7 +519,7 @@ class Listings(Protocol):
         """Keep a list, replacing any under `key`."""
 
 
-class MetadataStore(Catalog, Manifests, Proofs, Listings, Protocol):
+class MetadataStore(Catalog, Repositories, Manifests, Proofs, Listings, Protocol):
     """All metadata ports, as one store implements them."""
 
     async def close(self) -> None:

@@ -11,6 +11,9 @@ from proxy.model.reference import RepositoryName
 ROOT = "ROOT"
 """The prefix of the rule for names under no other prefix (ECR: ``ecrRepositoryPrefix`` = ``ROOT``)."""
 
+UPLOADED = ""
+"""The source of what clients pushed: no upstream's name is empty."""
+
 DOCKER_HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 DOCKER_HUB = "registry-1.docker.io"
 
@@ -89,6 +92,7 @@ class CacheRule:
     parallel_ranges: int = 1
     requests_per_second: float | None = None
     bandwidth: int | None = None
+    push: bool = False
 
     @property
     def credentials_id(self) -> str:

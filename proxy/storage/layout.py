@@ -6,12 +6,15 @@
       blobs/sha256/ab/<hex>          complete, verified content
       fills/sha256/ab/<hex>.part     content on its way from upstream; only ever appended
       fills/sha256/ab/<hex>.fill     control record and lock of that fill
-      uploads/<uuid>                 content on its way from a client
+      sessions/<uuid>.json           what an upload of a client is; it may take many requests
+      sessions/<uuid>.part           the bytes of that upload, and its lock
+      uploads/<hex>                  content that one call is writing; nobody's once that has ended
       metadata.sqlite                repositories, tags, manifests, proofs
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from proxy.model.digest import Digest
 
@@ -33,8 +36,13 @@ class Layout:
         return self.root / "fills"
 
     @property
-    def uploads(self) -> Path:
+    def sessions(self) -> Path:
         """Return the folder of content on its way from clients."""
+        return self.root / "sessions"
+
+    @property
+    def uploads(self) -> Path:
+        """Return the folder of content that one call is writing."""
         return self.root / "uploads"
 
     @property
@@ -53,3 +61,11 @@ class Layout:
     def control(self, digest: Digest) -> Path:
         """Return the file of a fill's record and lock."""
         return self.fills / digest.algorithm / digest.encoded[:2] / f"{digest.encoded}.fill"
+
+    def session_record(self, upload: UUID) -> Path:
+        """Return the file that tells what an upload is. Ids come from the network: only a `UUID` is safe in a path."""
+        return self.sessions / f"{upload}.json"
+
+    def session_part(self, upload: UUID) -> Path:
+        """Return the file that an upload appends to and is locked by."""
+        return self.sessions / f"{upload}.part"

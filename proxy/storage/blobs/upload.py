@@ -6,7 +6,6 @@ removed, however young; a file whose lock is held is left alone, however old. Th
 processes on one store, with no clock and no list of owners.
 """
 
-import fcntl
 import os
 import threading
 from pathlib import Path
@@ -19,6 +18,7 @@ from proxy.model.digest import Digest
 from proxy.storage.blobs.folders import DurableFolders, sync_folder
 from proxy.storage.errors import writing
 from proxy.storage.layout import Layout
+from proxy.storage.locks import try_lock
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 READ_ONLY = 0o440
@@ -80,15 +80,7 @@ class Upload:
                 f"the bytes written have the digest {self._expected.algorithm}:{self._hasher.hexdigest()}, "
                 f"not {self._expected}"
             )
-        os.fchmod(descriptor, READ_ONLY)
-        os.fsync(descriptor)
-        target = self._layout.blob(self._expected)
-        self._folders.make(target.parent)
-        # Where the digest is stored already the same bytes take its place; readers of the old file go on.
-        path.replace(target)
-        os.close(descriptor)
-        self._file = None
-        sync_folder(target.parent)
+        put_in_place(descriptor, path, self._layout.blob(self._expected), self._folders)
 
     def _open(self) -> tuple[int, Path]:
         if self._finished:
@@ -112,13 +104,23 @@ class Upload:
                 os.close(descriptor)
 
 
+def put_in_place(descriptor: int, path: Path, target: Path, folders: DurableFolders) -> None:
+    """Make the open file at `path` durable and read-only, and name it `target`, durably."""
+    os.fchmod(descriptor, READ_ONLY)
+    os.fsync(descriptor)
+    folders.make(target.parent)
+    # Where the digest is stored already the same bytes take its place; readers of the old file go on.
+    path.replace(target)
+    sync_folder(target.parent)
+
+
 def create_upload(layout: Layout) -> tuple[int, Path]:
     """Return a new, empty, locked file in the uploads folder; the caller closes the descriptor and owns the name."""
     while True:
         path = layout.uploads / uuid4().hex
         descriptor = os.open(path, _FLAGS, 0o600)
         try:
-            if _lock(descriptor) and os.fstat(descriptor).st_nlink > 0:
+            if try_lock(descriptor) and os.fstat(descriptor).st_nlink > 0:
                 return descriptor, path
         except BaseException:
             path.unlink(missing_ok=True)
@@ -142,18 +144,9 @@ def sweep_uploads(layout: Layout) -> int:
             try:
                 # A writer may have committed between our open and our lock: its file has left this folder, and
                 # the name is never used again.
-                if _lock(descriptor):
+                if try_lock(descriptor):
                     Path(entry.path).unlink(missing_ok=True)
                     removed += 1
             finally:
                 os.close(descriptor)
     return removed
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        # flock, not lockf: a POSIX lock is lost when any descriptor of the file is closed in the process.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
