@@ -35,6 +35,7 @@ from proxy.model.rule import (
     OnUpstream404,
     UpstreamAddress,
 )
+from proxy.model.tag_policy import TagMutability, TagPolicy, check_filters
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -79,8 +80,36 @@ class StorageSettings(Section):
         Path("data"), description="Folder of blobs and database; made if absent. One machine, local disk."
     )
     min_free: Size = Field(
-        Size(1 << 30), description="Space that fills leave free; below it blobs are passed through, not kept."
+        Size(1 << 30),
+        description="Space that is left free; below it pulled blobs are passed through, not kept, and pushes refused.",
     )
+
+
+class TagPolicySettings(Section):
+    """Whether tags of repositories may be given another digest, as ECR's image tag mutability."""
+
+    prefix: str = Field(
+        description="The repository of this name and all below it, whole segments; `ROOT` for all. The longest counts."
+    )
+    mutability: TagMutability = Field(
+        description="Whether tags keep their first image; `_WITH_EXCLUSION`: but for those that `filters` fit."
+    )
+    filters: tuple[str, ...] = Field(
+        (), description="1 to 5 patterns of whole tags, with at most two `*` each, such as `latest` or `dev-*`."
+    )
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        prefix = value.removesuffix("/")
+        if prefix != ROOT:
+            check_name(prefix)
+        return prefix
+
+    @model_validator(mode="after")
+    def _check_filters(self) -> Self:
+        check_filters(self.mutability, self.filters)
+        return self
 
 
 class RegistrySettings(Section):
@@ -97,10 +126,30 @@ class RegistrySettings(Section):
         (), description="With a ROOT rule: patterns of names that never go upstream, such as `team/**`."
     )
 
+    tags: tuple[TagPolicySettings, ...] = Field(
+        (), description="Which tags are immutable, by prefix, where a repository was not given a policy of its own."
+    )
+    sparse_indexes: bool = Field(
+        default=False, description="Take indexes that name manifests which were not pushed to the repository."
+    )
+
     @field_validator("hosted")
     @classmethod
     def _check_hosted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return check_patterns(value)
+
+    @field_validator("tags")
+    @classmethod
+    def _check_tags(cls, value: tuple[TagPolicySettings, ...]) -> tuple[TagPolicySettings, ...]:
+        prefixes = [entry.prefix for entry in value]
+        twice = next((prefix for prefix in prefixes if prefixes.count(prefix) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two entries have the prefix {twice}; a prefix has one policy")
+        return value
+
+    def tag_policies(self) -> dict[str, TagPolicy]:
+        """Return the policies by prefix that core works with."""
+        return {entry.prefix: TagPolicy(entry.mutability, entry.filters) for entry in self.tags}
 
 
 class UpstreamSettings(Section):
@@ -183,6 +232,20 @@ class FillSettings(Section):
     )
     headers_deadline: PositiveDuration = Field(
         timedelta(seconds=20), description="When a queued blob of known size gets its headers."
+    )
+
+
+class UploadSettings(Section):
+    """How content that clients push is taken."""
+
+    chunk_min_length: Size = Field(
+        Size(0), description="Advise clients to send chunks of at least this size (`OCI-Chunk-Min-Length`); 0: do not."
+    )
+    expire_after: PositiveDuration = Field(
+        timedelta(hours=24), description="An upload that got no byte for this long is removed."
+    )
+    sweep_interval: PositiveDuration = Field(
+        timedelta(minutes=10), description="How often expired uploads are looked for."
     )
 
 
@@ -311,6 +374,11 @@ class RuleSettings(Section):
     bandwidth: PositiveSize | None = Field(
         None, description="Bytes a second from this upstream, all transfers together."
     )
+    push: Literal["allow", "deny"] | None = Field(
+        None,
+        description="Whether clients may push below the prefix, beside what is pulled through: `deny`, or `allow` (the "
+        "default with `ecr`). What was pushed is served as it is, and never checked upstream.",
+    )
 
     @field_validator("prefix")
     @classmethod
@@ -353,7 +421,9 @@ class RuleSettings(Section):
     def _check_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return check_patterns(value)
 
-    def rule(self, revalidate_after: timedelta, complete: Completion = Completion.PLATFORM) -> CacheRule:
+    def rule(
+        self, revalidate_after: timedelta, complete: Completion = Completion.PLATFORM, *, push: bool = False
+    ) -> CacheRule:
         """Return the rule that core works with; the arguments are the defaults of the registry."""
         return CacheRule(
             prefix=self.prefix,
@@ -377,10 +447,11 @@ class RuleSettings(Section):
             parallel_ranges=self.parallel_ranges,
             requests_per_second=self.requests_per_second,
             bandwidth=self.bandwidth,
+            push=push if self.push is None else self.push == "allow",
         )
 
 
-LIVE = ("rules", "registry.hosted", "log.level")
+LIVE = ("rules", "registry.hosted", "registry.tags", "log.level")
 """The keys that a reload takes over in a running server, with all that is inside them; others need a restart."""
 
 
@@ -393,6 +464,7 @@ class Settings(Section):
     registry: RegistrySettings = RegistrySettings()
     upstreams: UpstreamSettings = UpstreamSettings()
     fills: FillSettings = FillSettings()
+    uploads: UploadSettings = UploadSettings()
     log: LogSettings = LogSettings()
     auth: Literal["none"] | None = Field(
         None, description="`none` opens the registry on other addresses than loopback, to everyone who reaches it."
@@ -404,7 +476,7 @@ class Settings(Section):
         ecr = self.registry.compatibility == "ecr"
         revalidate_after = timedelta(hours=24) if ecr else timedelta(minutes=5)
         complete = Completion.INDEX if ecr else Completion.PLATFORM
-        return tuple(rule.rule(revalidate_after, complete) for rule in self.rules)
+        return tuple(rule.rule(revalidate_after, complete, push=ecr) for rule in self.rules)
 
 
 def check_name(value: str) -> None:

@@ -1,11 +1,16 @@
 """The bytes of manifests: kept in the blob store, the most used ones in memory."""
 
-from collections.abc import Sequence
-
 import structlog
 from cachetools import LRUCache
 
-from proxy.core.ports import BlobStore, FetchedManifest, ManifestRecord, Manifests, StorageFullError, TagRecord
+from proxy.core.ports import (
+    BlobStore,
+    FetchedManifest,
+    ManifestRecord,
+    Manifests,
+    StorageFullError,
+    TagWrite,
+)
 from proxy.model.digest import Digest
 from proxy.model.manifest import Manifest
 from proxy.model.reference import RepositoryName
@@ -53,26 +58,18 @@ class ManifestContents:
         repository: RepositoryName,
         content: tuple[FetchedManifest, Manifest],
         provenance: Provenance,
-        tags: Sequence[TagRecord] = (),
+        tags: TagWrite | None = None,
     ) -> bool:
         """Keep a fetched manifest, with `tags` that point to it, for `repository`.
 
-        Return False where the store has no room: a pull goes on without being kept.
+        Return False where the store has no room: a pull goes on without being kept. Raises `TagKeptError`, and keeps
+        nothing, where a tag may not move.
         """
         fetched, manifest = content
-        record = ManifestRecord(
-            fetched.digest,
-            fetched.media_type,
-            len(fetched.raw),
-            manifest.artifact_type,
-            manifest.subject.digest if manifest.subject is not None else None,
-            tuple(manifest.annotations.items()),
-        )
-        self._remember(fetched.digest, fetched.raw)
+        record = record_of(fetched, manifest)
         try:
-            await self._store(fetched.digest, fetched.raw)
-            for tag in tags or (None,):
-                await self._metadata.remember(repository, record, manifest.children, provenance=provenance, tag=tag)
+            await self.store(fetched.digest, fetched.raw)
+            await self._metadata.remember(repository, record, manifest.children, provenance=provenance, tags=tags)
         except StorageFullError as error:
             _log.warning("manifest.not_kept", repository=repository, digest=str(fetched.digest), error=str(error))
             return False
@@ -96,7 +93,9 @@ class ManifestContents:
             reader.close()
         return b"".join(parts)
 
-    async def _store(self, digest: Digest, raw: bytes) -> None:
+    async def store(self, digest: Digest, raw: bytes) -> None:
+        """Store the bytes of a manifest; nobody sees them before the metadata says so. Raises `StorageFullError`."""
+        self._remember(digest, raw)
         size = await self._blobs.stat(digest)
         if size == len(raw):
             return
@@ -105,3 +104,15 @@ class ManifestContents:
         async with self._blobs.writer(digest) as writer:
             await writer.write(raw)
             await writer.commit()
+
+
+def record_of(fetched: FetchedManifest, manifest: Manifest) -> ManifestRecord:
+    """Return what is kept of a manifest beside its bytes."""
+    return ManifestRecord(
+        fetched.digest,
+        fetched.media_type,
+        len(fetched.raw),
+        manifest.artifact_type,
+        manifest.subject.digest if manifest.subject is not None else None,
+        tuple(manifest.annotations.items()),
+    )

@@ -6,17 +6,18 @@ import structlog
 
 from proxy.core.contents import ManifestContents
 from proxy.core.negative import Asked
-from proxy.core.ports import MetadataStore
+from proxy.core.ports import FetchedManifest, MetadataStore, TagKeptError
 from proxy.core.rules import Resolution
-from proxy.core.tags import Found, TagMoves, TagService
+from proxy.core.tags import Found, TagService, write_as_upstream
 from proxy.core.translation import Missing
 from proxy.core.upstreams import Upstreams
 from proxy.model.cache_status import CacheStatus, Forward
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamError
+from proxy.model.manifest import Manifest
 from proxy.model.media_types import IMAGES, INDEXES
-from proxy.model.reference import Tag
-from proxy.model.rule import Remote
+from proxy.model.reference import RepositoryName, Tag
+from proxy.model.rule import UPLOADED, Remote
 
 _log = structlog.get_logger(__name__)
 
@@ -40,13 +41,11 @@ class ManifestAnswer:
 class ManifestService:
     """Answer for manifests. Every method raises `ProxyError` where there is nothing to answer with."""
 
-    def __init__(
-        self, metadata: MetadataStore, contents: ManifestContents, upstreams: Upstreams, moves: TagMoves
-    ) -> None:
+    def __init__(self, metadata: MetadataStore, contents: ManifestContents, upstreams: Upstreams) -> None:
         self._metadata = metadata
         self._contents = contents
         self._upstreams = upstreams
-        self._tags = TagService(metadata, contents, upstreams, moves)
+        self._tags = TagService(metadata, contents, upstreams)
 
     async def get(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
         """Return the manifest with its bytes. By digest, the upstream is not asked once it is kept."""
@@ -73,7 +72,7 @@ class ManifestService:
     async def purge(self, resolution: Resolution, reference: Tag | Digest | None) -> bool:
         """Drop a cached tag, manifest or (None) whole repository; tell whether there was one.
 
-        Raises `ProxyError` UNSUPPORTED for hosted content: it could not be pulled again.
+        Raises `ProxyError` UNSUPPORTED for content that is hosted or was pushed: it could not be pulled again.
         """
         repository = resolution.repository
         if resolution.remote is None:
@@ -81,13 +80,32 @@ class ManifestService:
                 ErrorCode.UNSUPPORTED,
                 f"{repository} is hosted here, not cached: purging it would lose it; delete it instead",
             )
-        self._tags.forget(repository)
+        await self._spare_pushed(repository, reference)
+        self.forget(repository)
         _log.info("cache.purged", repository=repository, reference=str(reference) if reference else None)
         if reference is None:
             return await self._metadata.delete_repository(repository)
         if isinstance(reference, Digest):
             return await self._metadata.delete_manifest(repository, reference)
         return await self._metadata.delete_tag(repository, reference)
+
+    async def _spare_pushed(self, repository: RepositoryName, reference: Tag | Digest | None) -> None:
+        if isinstance(reference, Digest):
+            return
+        if reference is None:
+            pushed = await self._metadata.tags(repository, (UPLOADED,), "", 1)
+        else:
+            kept = await self._metadata.tag(repository, reference)
+            pushed = [kept.tag] if kept is not None and kept.source == UPLOADED else []
+        if pushed:
+            raise ProxyError(
+                ErrorCode.UNSUPPORTED,
+                f"{repository}:{pushed[0]} was pushed here, not cached: purging it would lose it; delete it instead",
+            )
+
+    def forget(self, repository: RepositoryName) -> None:
+        """Drop what is in memory about a repository's tags: somebody wrote to it, or deleted from it."""
+        self._tags.forget(repository)
 
     async def _complete(self, resolution: Resolution, found: Found) -> ManifestAnswer:
         """Return the manifest that a tag means, with its bytes."""
@@ -146,8 +164,18 @@ class ManifestService:
     async def _pull(self, resolution: Resolution, remote: Remote, digest: Digest) -> ManifestAnswer:
         content = await self._upstreams.get_manifest(remote, digest, retry=True)
         fetched = content[0]
-        tags = self._tags.awaited(resolution.repository, remote, digest)
-        kept = await self._contents.keep(resolution.repository, content, remote.provenance, tags)
+        kept = await self._keep(resolution, remote, content)
         self._upstreams.forget(remote, Asked.MANIFEST, str(digest))
         status = CacheStatus(forward=Forward.MISS, stored=kept, bypass=not kept)
         return ManifestAnswer(fetched.raw, fetched.media_type, digest, len(fetched.raw), status)
+
+    async def _keep(self, resolution: Resolution, remote: Remote, content: tuple[FetchedManifest, Manifest]) -> bool:
+        """Keep a manifest fetched by digest, with the tags that clients were told to mean it, where these may move."""
+        repository = resolution.repository
+        tags = self._tags.awaited(repository, remote, content[0].digest)
+        while True:
+            try:
+                write = write_as_upstream(tags, resolution.tag_policy, resolution.sources or ())
+                return await self._contents.keep(repository, content, remote.provenance, write)
+            except TagKeptError as error:
+                tags = tuple(tag for tag in tags if tag.tag != error.record.tag)

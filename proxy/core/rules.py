@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from proxy.config.settings import Settings
+from proxy.core.tag_defaults import TagDefaults
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.patterns import NamePattern
 from proxy.model.reference import RepositoryName, parse_repository
-from proxy.model.rule import DOCKER_HUB, DOCKER_HUB_ALIASES, ROOT, CacheRule, Remote
+from proxy.model.rule import DOCKER_HUB, DOCKER_HUB_ALIASES, ROOT, UPLOADED, CacheRule, Remote
+from proxy.model.tag_policy import ALL_TAGS_MOVE, TagPolicy
 
 OFFICIAL = "library"
 """The namespace of Docker Hub's official images: ``nginx`` is ``library/nginx`` there."""
@@ -34,7 +36,8 @@ class Resolution:
     `repository` is canonical: every spelling of one upstream repository under one rule has the same. `reason` tells
     people in one sentence how it was found. `namespace` is the host that ``ns`` named, where it took part in
     choosing the upstream: answers echo it as ``OCI-Namespace``. `refusal` is set where `allow` or `deny` of the rule
-    keep the upstream repository from being pulled: the sentence that clients are told.
+    keep the upstream repository from being pulled: the sentence that clients are told. `tag_policy` is what the
+    configuration says of the repository's tags: it counts where the repository has no policy of its own.
     """
 
     repository: RepositoryName
@@ -42,20 +45,42 @@ class Resolution:
     reason: str
     namespace: str | None = None
     refusal: str | None = None
+    tag_policy: TagPolicy = ALL_TAGS_MOVE
+
+    @property
+    def takes_pushes(self) -> bool:
+        """Tell whether clients may write to the repository: it is hosted here, or its rule lets them."""
+        return self.remote is None or self.remote.rule.push
+
+    @property
+    def sources(self) -> tuple[str, ...] | None:
+        """Return from where tags may have come to be served: what was pushed counts where pushes are taken."""
+        if self.remote is None:
+            return None
+        here = self.remote.provenance.source
+        return (here, UPLOADED) if self.remote.rule.push else (here,)
 
 
 class RuleSet:
     """The cache rules of one configuration, ready to resolve names.
 
     `hosted` are `NamePattern`s of names that never go upstream. `add_library` puts Docker Hub's official images under
-    ``library/``. Raises ValueError, with a sentence for the operator, where two rules have one prefix, where it is
-    open which rule ``ns`` would mean, or where no name could fit a pattern.
+    ``library/``. `tag_defaults` go into what is resolved. Raises ValueError, with a sentence for the operator, where
+    two rules have one prefix, where it is open which rule ``ns`` would mean, or where no name could fit a pattern.
     """
 
-    def __init__(self, rules: Sequence[CacheRule], *, hosted: Sequence[str] = (), add_library: bool = True) -> None:
+    def __init__(
+        self,
+        rules: Sequence[CacheRule],
+        *,
+        hosted: Sequence[str] = (),
+        add_library: bool = True,
+        tag_defaults: TagDefaults | None = None,
+    ) -> None:
         self.rules = tuple(rules)
         self.hosted = tuple(hosted)
         self.add_library = add_library
+        self._tag_defaults = tag_defaults or TagDefaults()
         self._patterns = tuple(map(NamePattern, hosted))
         self._gates = {rule.prefix: _Gate(rule) for rule in rules if rule.allow or rule.deny}
         self._by_prefix = _by_prefix(self.rules)
@@ -66,7 +91,12 @@ class RuleSet:
     def of(cls, settings: Settings) -> Self:
         """Return the rules of a configuration; ValueError as above."""
         relaxed = settings.registry.compatibility == "relaxed"
-        return cls(settings.cache_rules(), hosted=settings.registry.hosted, add_library=relaxed)
+        return cls(
+            settings.cache_rules(),
+            hosted=settings.registry.hosted,
+            add_library=relaxed,
+            tag_defaults=TagDefaults(settings.registry.tag_policies()),
+        )
 
     def rule(self, prefix: str) -> CacheRule | None:
         """Return the rule with this prefix, or None."""
@@ -104,7 +134,8 @@ class RuleSet:
                 f"{address.name} is the prefix of a cache rule, not a repository: name an image below it, such as "
                 f"{address.name}/NAME",
             )
-        return Resolution(address.name, None, f"{address.name} is outside the prefix of every rule: it is hosted here")
+        reason = f"{address.name} is outside the prefix of every rule: it is hosted here"
+        return Resolution(address.name, None, reason, tag_policy=self._tag_defaults.policy(address.name))
 
     def refusal(self, remote: Remote) -> str | None:
         """Return why the rule does not let an upstream repository be pulled, as one sentence, or None."""
@@ -159,15 +190,15 @@ class RuleSet:
             rest = RepositoryName(f"{OFFICIAL}/{rest}")
             hosted = self._hosted_by(_local(rule, rest))
         repository = parse_repository(_local(rule, rest))
+        policy = self._tag_defaults.policy(repository)
         if hosted is not None:
-            return Resolution(
-                repository, None, f"{repository} is hosted here: it matches {hosted}, and never goes upstream"
-            )
+            own = f"{repository} is hosted here: it matches {hosted}, and never goes upstream"
+            return Resolution(repository, None, own, tag_policy=policy)
         remote = Remote(rule, parse_repository(f"{rule.upstream_prefix}/{rest}" if rule.upstream_prefix else rest))
         refusal = self.refusal(remote)
         added = f"; {OFFICIAL}/ was added, as Docker Hub's official images are there" if official else ""
         way = f"{reason}; upstream it is {rule.upstream}/{remote.repository}{added}"
-        return Resolution(repository, remote, f"{way}; {refusal}" if refusal else way, namespace, refusal)
+        return Resolution(repository, remote, f"{way}; {refusal}" if refusal else way, namespace, refusal, policy)
 
     def _hosted_by(self, name: str) -> NamePattern | None:
         return next((pattern for pattern in self._patterns if pattern.fits(name)), None)

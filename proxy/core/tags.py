@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 
@@ -10,7 +9,15 @@ from proxy.core.contents import ManifestContents
 from proxy.core.freshness import Step, Terms, Verdict, after_answer, before_asking, terms_for_tag
 from proxy.core.heads import Heads
 from proxy.core.negative import Asked
-from proxy.core.ports import FetchedManifest, ManifestHead, MetadataStore, StorageFullError, TagRecord
+from proxy.core.ports import (
+    FetchedManifest,
+    ManifestHead,
+    MetadataStore,
+    StorageFullError,
+    TagKeptError,
+    TagRecord,
+    TagWrite,
+)
 from proxy.core.rules import Resolution
 from proxy.core.translation import Missing
 from proxy.core.upstreams import Upstreams
@@ -19,24 +26,10 @@ from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure
 from proxy.model.manifest import Manifest, parse_manifest
 from proxy.model.reference import RepositoryName, Tag
-from proxy.model.rule import Remote
+from proxy.model.rule import UPLOADED, Remote
+from proxy.model.tag_policy import TagPolicy
 
 _log = structlog.get_logger(__name__)
-
-
-class TagMoves(Protocol):
-    """Whether tags may be given another digest: where tag immutability plugs in."""
-
-    async def may_move(self, repository: RepositoryName, tag: Tag) -> bool:
-        """Tell whether the existing tag may point to something else."""
-
-
-class EveryTagMoves:
-    """All tags are mutable."""
-
-    async def may_move(self, repository: RepositoryName, tag: Tag) -> bool:  # noqa: ARG002 - the port's signature
-        """Say yes."""
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +60,13 @@ class _Checked:
 
 @dataclass(frozen=True, slots=True)
 class _Sought:
-    """A tag of a cache repository."""
+    """A tag of a cache repository; `sources` and `policy` are those of its resolution."""
 
     repository: RepositoryName
     remote: Remote
     tag: Tag
+    sources: tuple[str, ...]
+    policy: TagPolicy
 
     def key(self, work: str) -> tuple[object, ...]:
         """Name work about this tag. With rule and upstream: two rules never share an answer by chance."""
@@ -81,13 +76,10 @@ class _Sought:
 class TagService:
     """Resolve tags. A tag is served only while its rule leads to where it came from."""
 
-    def __init__(
-        self, metadata: MetadataStore, contents: ManifestContents, upstreams: Upstreams, moves: TagMoves
-    ) -> None:
+    def __init__(self, metadata: MetadataStore, contents: ManifestContents, upstreams: Upstreams) -> None:
         self._metadata = metadata
         self._contents = contents
         self._upstreams = upstreams
-        self._moves = moves
         self._heads = Heads(upstreams.clock, upstreams.policy.negative_ttl)
 
     async def find(self, resolution: Resolution, tag: Tag, *, head: bool = False, forced: bool = False) -> Found:
@@ -97,17 +89,21 @@ class TagService:
         asked although the kept tag is fresh, and waited for.
         """
         record = await self._metadata.tag(resolution.repository, tag)
-        remote = resolution.remote
-        if remote is None:
-            if record is None:
-                raise await self._unknown(resolution.repository, tag)
-            return Found(record, CacheStatus(hit=True))
-        sought = _Sought(resolution.repository, remote, tag)
-        if record is not None and record.source != remote.provenance.source:
+        remote, sources = resolution.remote, resolution.sources
+        if record is not None and sources is not None and record.source not in sources:
             record = None
+        if record is not None and (remote is None or record.source == UPLOADED):
+            return Found(record, CacheStatus(hit=True))  # no upstream has a say in it
+        if remote is None:
+            raise await self._unknown(resolution.repository, tag)
+        sought = _Sought(resolution.repository, remote, tag, sources or (), resolution.tag_policy)
+        return await self._seek(sought, record, head=head, forced=forced)
+
+    async def _seek(self, sought: _Sought, record: TagRecord | None, *, head: bool, forced: bool) -> Found:
+        remote = sought.remote
         terms = self._terms(sought)
         if forced:
-            self._upstreams.forget(remote, Asked.MANIFEST, str(tag))
+            self._upstreams.forget(remote, Asked.MANIFEST, str(sought.tag))
         step = before_asking(record, terms, self._upstreams.clock.now(), forced=forced)
         if record is None:
             return await (self._head(sought) if head else self._fetch(sought))
@@ -158,8 +154,9 @@ class TagService:
             return await self._fetch(sought)
         record = self._new_record(sought, head.digest, head.media_type)
         forward = None if known else Forward.MISS
-        if await self._adopt(sought, record):
-            return Found(record, CacheStatus(hit=True, forward=forward))
+        adopted = await self._adopt(sought, record)
+        if adopted is not None:
+            return Found(adopted, CacheStatus(hit=True, forward=forward))
         self._heads.await_digest(repository, remote, record)
         return Found(record, CacheStatus(hit=known is not None, forward=forward), size=head.size)
 
@@ -192,7 +189,16 @@ class TagService:
     async def _keep(self, sought: _Sought, content: tuple[FetchedManifest, Manifest]) -> _Checked:
         fetched = content[0]
         record = self._new_record(sought, fetched.digest, fetched.media_type)
-        kept = await self._contents.keep(sought.repository, content, sought.remote.provenance, (record,))
+        provenance = sought.remote.provenance
+        try:
+            kept = await self._contents.keep(sought.repository, content, provenance, _write(sought, record))
+        except TagKeptError as error:
+            self._refuse_move(sought, fetched.digest)
+            if error.record.source in sought.sources:
+                return _Checked(Verdict.KEPT, error.record)
+            # It came from where the rule led before: it is neither served nor moved, and the pull goes on.
+            await self._contents.keep(sought.repository, content, provenance)
+            kept = False
         self._upstreams.forget(sought.remote, Asked.MANIFEST, str(sought.tag))
         self._heads.drop(sought.repository, sought.remote, sought.tag)
         return _Checked(Verdict.MOVED, record, raw=fetched.raw, kept=kept)
@@ -230,7 +236,8 @@ class TagService:
             if digest is None or digest.algorithm != record.digest.algorithm:
                 fresh = await self._upstreams.get_manifest(sought.remote, sought.tag, retry=False)
                 digest = fresh[0].digest
-            may_move = digest == record.digest or await self._moves.may_move(sought.repository, sought.tag)
+            # Asked before it is fetched for nothing; what counts is decided with the write.
+            may_move = digest == record.digest or (await self._policy(sought)).may_move(sought.tag)
             if digest != record.digest and may_move:
                 fresh = fresh or await self._held(sought, digest, head.media_type)
                 fresh = fresh or await self._upstreams.get_manifest(sought.remote, sought.tag, retry=False)
@@ -252,7 +259,7 @@ class TagService:
             _log.info("tag.moved", repository=sought.repository, tag=sought.tag, digest=str(fresh[0].digest))
             return await self._keep(sought, fresh)
         if verdict is Verdict.KEPT:
-            _log.info("tag.move_refused", repository=sought.repository, tag=sought.tag, digest=str(record.digest))
+            self._refuse_move(sought, record.digest)
         await self._note(sought, verdict, after or record)
         return _Checked(verdict, after or record, failure)
 
@@ -260,7 +267,7 @@ class TagService:
         try:
             if verdict is Verdict.PURGED:
                 _log.info("tag.purged", repository=sought.repository, tag=sought.tag)
-                await self._metadata.delete_tag(sought.repository, sought.tag)
+                await self._metadata.delete_tag(sought.repository, sought.tag, record.source)
             else:
                 await self._metadata.update_tag(sought.repository, record)
         except StorageFullError as error:
@@ -279,12 +286,24 @@ class TagService:
             _log.warning("manifest.refused", digest=str(digest), reason=error.message)
             return None
 
-    async def _adopt(self, sought: _Sought, record: TagRecord) -> bool:
-        """Keep the tag if its manifest is held already; tell whether it is."""
+    async def _adopt(self, sought: _Sought, record: TagRecord) -> TagRecord | None:
+        """Keep the tag if its manifest is held already, and return what it is then; None where it cannot be kept."""
         held = await self._held(sought, record.digest, record.media_type)
-        return held is not None and await self._contents.keep(
-            sought.repository, held, sought.remote.provenance, (record,)
-        )
+        if held is None:
+            return None
+        try:
+            kept = await self._contents.keep(sought.repository, held, sought.remote.provenance, _write(sought, record))
+        except TagKeptError as error:
+            return error.record if error.record.source in sought.sources else None
+        return record if kept else None
+
+    def _refuse_move(self, sought: _Sought, digest: Digest) -> None:
+        self._upstreams.move_refused()
+        _log.info("tag.move_refused", repository=sought.repository, tag=sought.tag, digest=str(digest))
+
+    async def _policy(self, sought: _Sought) -> TagPolicy:
+        known = await self._metadata.repository(sought.repository)
+        return sought.policy if known is None or known.tag_policy is None else known.tag_policy
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -293,6 +312,8 @@ class TagService:
         return TagRecord(sought.tag, digest, media_type, sought.remote.provenance.source, now, now)
 
     def _fetched(self, checked: _Checked, forward: Forward, *, collapsed: bool) -> Found:
+        if checked.verdict is Verdict.KEPT:
+            return Found(checked.record, CacheStatus(hit=True, forward=forward, collapsed=collapsed))
         status = CacheStatus(forward=forward, collapsed=collapsed, stored=checked.kept, bypass=not checked.kept)
         return Found(checked.record, status, raw=checked.raw)
 
@@ -315,6 +336,15 @@ class TagService:
         if not await self._metadata.has_repository(repository):
             return ProxyError(ErrorCode.NAME_UNKNOWN, detail={"name": repository})
         return ProxyError(ErrorCode.MANIFEST_UNKNOWN, detail={"name": repository, "tag": tag})
+
+
+def write_as_upstream(records: tuple[TagRecord, ...], policy: TagPolicy, sources: tuple[str, ...]) -> TagWrite:
+    """Return how tags are written that an upstream names: it has no say in those that were pushed and are served."""
+    return TagWrite(records, policy, spared=(UPLOADED,) if UPLOADED in sources else ())
+
+
+def _write(sought: _Sought, record: TagRecord) -> TagWrite:
+    return write_as_upstream((record,), sought.policy, sought.sources)
 
 
 def _when(record: TagRecord) -> str:

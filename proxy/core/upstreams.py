@@ -24,6 +24,9 @@ from proxy.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
+_LARGE = 256 << 10
+"""Bytes from which on a manifest is read in a thread: it would hold up all other requests."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -70,7 +73,7 @@ class Upstreams:
         if not fetched.media_type:
             raise UpstreamError(UpstreamFailure.GARBAGE, f"{remote.rule.upstream} sent a manifest without its type")
         try:
-            return fetched, parse_manifest(fetched.raw, fetched.media_type)
+            return fetched, await _read(fetched)
         except ProxyError as error:
             raise UpstreamError(
                 UpstreamFailure.GARBAGE, f"{remote.rule.upstream} sent a manifest that is refused: {error.message}"
@@ -159,6 +162,10 @@ class Upstreams:
         spread = zlib.crc32(repr(key).encode()) / (1 << 32)
         return jitter(self.policy.retry_check_after.total_seconds(), spread)
 
+    def move_refused(self) -> None:
+        """Count a tag that an upstream moved, and that was kept where it was."""
+        self._metrics.tag_moves_refused.labels("upstream").inc()
+
     def bridged(self, remote: Remote, failure: str) -> None:
         """Note that a kept copy bridged a failure of the upstream."""
         self._metrics.stale_served.labels(remote.rule.prefix, failure).inc()
@@ -182,3 +189,9 @@ class Upstreams:
         except UpstreamError as error:
             self.refused(remote, asked, subject, error)
             raise
+
+
+async def _read(fetched: FetchedManifest) -> Manifest:
+    if len(fetched.raw) > _LARGE:
+        return await asyncio.to_thread(parse_manifest, fetched.raw, fetched.media_type)
+    return parse_manifest(fetched.raw, fetched.media_type)

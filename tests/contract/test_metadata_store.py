@@ -1,64 +1,32 @@
-"""The contract of the metadata ports, over every implementation."""
+"""The contract of the metadata ports, over every implementation; pushes have a suite of their own."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from proxy.core.ports import Listing, ManifestRecord, MetadataStore, TagRecord
+from proxy.core.ports import Listing, MetadataStore
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
-from proxy.model.media_types import OCI_INDEX, OCI_MANIFEST
+from proxy.model.media_types import OCI_INDEX
 from proxy.model.reference import RepositoryName, Tag
 from proxy.model.rule import Provenance
-from proxy.storage.metadata import MemoryMetadataStore, SqlMetadataStore
-
-REPOSITORY = RepositoryName("docker-hub/library/nginx")
-OTHER = RepositoryName("mirror/library/nginx")
-HUB = Provenance("registry-1.docker.io/library/nginx", "user:me:env:PASSWORD")
-HUB_ANONYMOUS = Provenance(HUB.source, "")
-QUAY = Provenance("quay.io/nginx/nginx", HUB.account)
-BLOB = Digest.of(b"blob")
-SUBJECT = Digest.of(b"subject")
-
-
-@pytest.fixture(params=["sql", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MetadataStore]:
-    opened: MetadataStore = (
-        MemoryMetadataStore() if request.param == "memory" else await SqlMetadataStore.open(tmp_path / "m.sqlite")
-    )
-    yield opened
-    await opened.close()
+from tests.support.metadata import (
+    BLOB,
+    HUB,
+    HUB_ANONYMOUS,
+    OTHER,
+    QUAY,
+    REPOSITORY,
+    SUBJECT,
+    manifest,
+    remember,
+    tag,
+)
 
 
-def manifest(text: str = "manifest", **changes: object) -> ManifestRecord:
-    record = ManifestRecord(digest=Digest.of(text.encode()), media_type=OCI_MANIFEST, size=len(text))
-    return replace(record, **changes)  # type: ignore[arg-type] # the fields are the test's to choose
-
-
-def tag(name: str = "latest", **changes: object) -> TagRecord:
-    record = TagRecord(
-        tag=Tag(name),
-        digest=manifest().digest,
-        media_type=OCI_MANIFEST,
-        source=HUB.source,
-        fetched_at=100.5,
-        checked_at=200.25,
-    )
-    return replace(record, **changes)  # type: ignore[arg-type] # the fields are the test's to choose
-
-
-async def remember(
-    store: MetadataStore,
-    record: ManifestRecord | None = None,
-    *children: Descriptor,
-    repository: RepositoryName = REPOSITORY,
-    provenance: Provenance | None = HUB,
-    tag: TagRecord | None = None,
-) -> None:
-    await store.remember(repository, record or manifest(), children, provenance=provenance, tag=tag)
+@pytest.fixture
+def store(metadata: MetadataStore) -> MetadataStore:
+    return metadata
 
 
 # --- catalog ------------------------------------------------------------------------------------------------------
@@ -71,15 +39,16 @@ async def test_an_empty_store_knows_nothing(store: MetadataStore) -> None:
     assert await store.tags(REPOSITORY, None, "", 10) == []
     assert await store.manifest(REPOSITORY, BLOB, None) is None
     assert await store.descriptor(REPOSITORY, BLOB, None) is None
-    assert await store.referrers(REPOSITORY, BLOB) == []
+    assert await store.referrers(REPOSITORY, BLOB, None, "", 10) == []
+    assert await store.holders(BLOB, 10) == []
     assert await store.proven(REPOSITORY, BLOB, None) is False
     assert await store.listing(REPOSITORY, "tags", HUB.source) is None
 
 
 async def test_changing_what_is_not_there_changes_nothing(store: MetadataStore) -> None:
     await store.update_tag(REPOSITORY, tag())
-    await store.disprove(REPOSITORY, BLOB)
 
+    assert await store.disprove(REPOSITORY, BLOB) is False
     assert await store.delete_tag(REPOSITORY, Tag("latest")) is False
     assert await store.delete_manifest(REPOSITORY, BLOB) is False
     assert await store.delete_repository(REPOSITORY) is False
@@ -140,11 +109,15 @@ async def test_tags_of_one_source_are_told_from_others(store: MetadataStore) -> 
     await remember(store, tag=tag("c", source=HUB.source))
     await remember(store, tag=tag("d", source=""))
 
-    assert await store.tags(REPOSITORY, HUB.source, "", 10) == ["a", "c"]
-    assert await store.tags(REPOSITORY, HUB.source, "a", 10) == ["c"]
-    assert await store.tags(REPOSITORY, QUAY.source, "", 10) == ["b"]
-    assert await store.tags(REPOSITORY, "", "", 10) == ["d"]
-    assert await store.tags(REPOSITORY, "ghcr.io/x", "", 10) == []
+    assert await store.tags(REPOSITORY, [HUB.source], "", 10) == ["a", "c"]
+    assert await store.tags(REPOSITORY, [HUB.source, ""], "", 10) == ["a", "c", "d"]
+    assert await store.tags(REPOSITORY, ["", HUB.source], "a", 1) == ["c"]
+    assert await store.tags(REPOSITORY, [HUB.source, HUB.source], "", 10) == ["a", "c"]
+    assert await store.tags(REPOSITORY, [], "", 10) == []
+    assert await store.tags(REPOSITORY, [HUB.source], "a", 10) == ["c"]
+    assert await store.tags(REPOSITORY, [QUAY.source], "", 10) == ["b"]
+    assert await store.tags(REPOSITORY, [""], "", 10) == ["d"]
+    assert await store.tags(REPOSITORY, ["ghcr.io/x"], "", 10) == []
 
 
 async def test_a_check_changes_times_and_outcome_only(store: MetadataStore) -> None:
@@ -186,6 +159,9 @@ async def test_a_deleted_tag_leaves_its_manifest(store: MetadataStore) -> None:
     await remember(store, tag=tag("a"))
     await remember(store, tag=tag("b"))
 
+    assert await store.delete_tag(REPOSITORY, Tag("a"), QUAY.source) is False  # it came from elsewhere
+    assert await store.delete_tag(REPOSITORY, Tag("b"), HUB.source) is True
+    await remember(store, tag=tag("b"))
     assert await store.delete_tag(REPOSITORY, Tag("a")) is True
     assert await store.delete_tag(REPOSITORY, Tag("a")) is False
     assert await store.tags(REPOSITORY, None, "", 10) == ["b"]
@@ -210,7 +186,7 @@ async def test_a_deleted_repository_leaves_nothing_of_its_own(store: MetadataSto
         assert (await store.tag(repository, Tag("latest")) is not None) is there
         assert (await store.manifest(repository, manifest().digest, None) is not None) is there
         assert (await store.descriptor(repository, BLOB, None) is not None) is there
-        assert (await store.referrers(repository, SUBJECT) != []) is there
+        assert (await store.referrers(repository, SUBJECT, None, "", 10) != []) is there
         assert await store.proven(repository, BLOB, None) is there
         assert (await store.listing(repository, "tags", HUB.source) is not None) is there
     # Nor does anything of it answer through its source elsewhere, or come back with its name.
@@ -380,14 +356,36 @@ async def test_referrers_are_those_of_the_repository_ordered_by_digest(store: Me
     await remember(store, manifest("of none"))
     await remember(store, manifest("elsewhere", subject=SUBJECT), repository=OTHER)
 
-    assert await store.referrers(REPOSITORY, SUBJECT) == sorted(expected, key=lambda record: str(record.digest))
+    expected.sort(key=lambda record: str(record.digest))
+    assert await store.referrers(REPOSITORY, SUBJECT, None, "", 10) == expected
+    after = str(expected[3].digest)
+    assert await store.referrers(REPOSITORY, SUBJECT, None, after, 3) == expected[4:7]
+    assert await store.referrers(REPOSITORY, SUBJECT, None, str(expected[-1].digest), 3) == []
+    assert await store.referrers(REPOSITORY, SUBJECT, None, "", 0) == []
+
+
+async def test_referrers_of_one_type_are_told_from_others(store: MetadataStore) -> None:
+    types = {"sbom": ("a", "c", "d"), "sig": ("b",), None: ("e",)}
+    for artifact_type, names in types.items():
+        for name in names:
+            await remember(store, manifest(name, subject=SUBJECT, artifact_type=artifact_type))
+    boms = sorted((manifest(name, subject=SUBJECT, artifact_type="sbom") for name in "acd"), key=lambda one: one.digest)
+
+    assert await store.referrers(REPOSITORY, SUBJECT, "sbom", "", 10) == boms
+    assert await store.referrers(REPOSITORY, SUBJECT, "sbom", str(boms[0].digest), 1) == boms[1:2]
+    assert await store.referrers(REPOSITORY, SUBJECT, "", "", 10) == []
+    assert len(await store.referrers(REPOSITORY, SUBJECT, None, "", 10)) == 5
 
 
 async def test_a_referrer_from_two_sources_is_one(store: MetadataStore) -> None:
     for provenance in (HUB, QUAY, None):
         await remember(store, manifest(subject=SUBJECT), provenance=provenance)
 
-    assert await store.referrers(REPOSITORY, SUBJECT) == [manifest(subject=SUBJECT)]
+    await remember(store, manifest("another", subject=SUBJECT), provenance=QUAY)
+    both = sorted((manifest(subject=SUBJECT), manifest("another", subject=SUBJECT)), key=lambda one: one.digest)
+
+    assert await store.referrers(REPOSITORY, SUBJECT, None, "", 10) == both
+    assert await store.referrers(REPOSITORY, SUBJECT, None, "", 1) == both[:1]
 
 
 async def test_a_deleted_manifest_takes_its_tags_with_it(store: MetadataStore) -> None:
@@ -401,7 +399,7 @@ async def test_a_deleted_manifest_takes_its_tags_with_it(store: MetadataStore) -
     assert await store.delete_manifest(REPOSITORY, digest) is True
     assert await store.delete_manifest(REPOSITORY, digest) is False
     assert await store.manifest(REPOSITORY, digest, None) is None
-    assert await store.referrers(REPOSITORY, SUBJECT) == []
+    assert await store.referrers(REPOSITORY, SUBJECT, None, "", 10) == []
     assert await store.tags(REPOSITORY, None, "", 10) == ["c"]
     assert await store.manifest(REPOSITORY, manifest("kept").digest, HUB) is not None
     assert await store.tags(OTHER, None, "", 10) == ["a"]
@@ -425,13 +423,31 @@ async def test_disproving_removes_every_proof_of_this_repository_only(store: Met
         await store.prove(REPOSITORY, BLOB, provenance)
     await store.prove(REPOSITORY, SUBJECT, HUB)
     await store.prove(OTHER, BLOB, QUAY)
-    await store.disprove(REPOSITORY, BLOB)
 
+    assert await store.disprove(REPOSITORY, BLOB) is True
+    assert await store.disprove(REPOSITORY, BLOB) is False
     assert await store.proven(REPOSITORY, BLOB, None) is False
     assert await store.proven(REPOSITORY, BLOB, HUB) is False
     assert await store.proven(REPOSITORY, BLOB, QUAY) is True  # by OTHER, the same source and account
     assert await store.proven(REPOSITORY, SUBJECT, HUB) is True
     assert await store.proven(OTHER, BLOB, None) is True
+
+
+async def test_the_holders_of_a_blob_are_the_repositories_with_a_proof(store: MetadataStore) -> None:
+    for provenance in (HUB, QUAY, None):
+        await store.prove(REPOSITORY, BLOB, provenance)
+    await store.prove(OTHER, BLOB, QUAY)
+    await store.prove(RepositoryName("third"), SUBJECT, None)
+    await remember(store, manifest(), Descriptor("layer", BLOB, 7), repository=RepositoryName("fourth"))
+
+    assert sorted(await store.holders(BLOB, 10)) == [REPOSITORY, OTHER]
+    assert await store.holders(BLOB, 1) in ([REPOSITORY], [OTHER])
+    assert await store.holders(BLOB, 0) == []
+    assert await store.holders(manifest().digest, 10) == []
+    await store.disprove(REPOSITORY, BLOB)
+    assert await store.holders(BLOB, 10) == [OTHER]
+    await store.delete_repository(OTHER)
+    assert await store.holders(BLOB, 10) == []
 
 
 async def test_a_manifest_is_no_proof_of_its_blobs(store: MetadataStore) -> None:

@@ -13,7 +13,6 @@ from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
 from proxy.core.rules import Address, Resolution, RuleSet
 from proxy.core.sources import TransferError
-from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
 from proxy.model.credentials import SecretSource, UserPassword
@@ -57,7 +56,7 @@ class Process:
         )
         self.blobs = BlobService(self.metadata, self.store, fills, upstreams)
         contents = ManifestContents(self.metadata, self.store)
-        self.manifests = ManifestService(self.metadata, contents, upstreams, EveryTagMoves())
+        self.manifests = ManifestService(self.metadata, contents, upstreams)
 
     async def pull(self, name: str) -> bytes:
         source = await self.blobs.open(resolve(name), DIGEST)

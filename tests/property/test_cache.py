@@ -15,7 +15,6 @@ from proxy.core.contents import ManifestContents
 from proxy.core.manifests import ManifestAnswer, ManifestService
 from proxy.core.policy import Policy
 from proxy.core.rules import Address, RuleSet
-from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
 from proxy.model.digest import Digest
@@ -63,7 +62,7 @@ class Cache(RuleBasedStateMachine):
     def begin(self) -> None:
         upstreams = Upstreams(self.upstream, self.tasks, self.clock, Policy(), Metrics())
         contents = ManifestContents(self.metadata, self.store)
-        self.service = ManifestService(self.metadata, contents, upstreams, EveryTagMoves())
+        self.service = ManifestService(self.metadata, contents, upstreams)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)

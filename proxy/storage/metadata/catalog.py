@@ -1,13 +1,18 @@
 """The `Catalog` port in SQL."""
 
+import heapq
+from collections.abc import Sequence
+from itertools import islice
+
 from sqlalchemy import Row, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
-from proxy.core.ports import TagRecord
+from proxy.core.ports import TagKeptError, TagRecord, TagWrite
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName, Tag
 from proxy.storage.metadata.provenances import OnDatabase, id_of, replacing
+from proxy.storage.metadata.repositories import tag_policy
 from proxy.storage.metadata.schema import listings, repositories, tags
 
 # Built once, because every pull by tag runs it: building it takes longer than running it.
@@ -16,6 +21,8 @@ _TAG = (
     .join(repositories, tags.c.repository_id == repositories.c.id)
     .where(repositories.c.name == bindparam("repository"), tags.c.name == bindparam("tag"))
 )
+_TAG_OF = select(tags).where(tags.c.repository_id == bindparam("id"), tags.c.name == bindparam("tag"))
+_REPOSITORY = select(repositories).where(repositories.c.id == bindparam("id"))
 
 
 class SqlCatalog(OnDatabase):
@@ -38,14 +45,20 @@ class SqlCatalog(OnDatabase):
         row = await self._database.read("catalog.tag", lambda c: c.execute(_TAG, values).one_or_none())
         return None if row is None else _tag_record(row)
 
-    async def tags(self, repository: RepositoryName, source: str | None, after: str, limit: int) -> list[Tag]:
-        """Return up to `limit` tags greater than `after` that came from `source` (None: from anywhere)."""
+    async def tags(
+        self, repository: RepositoryName, sources: Sequence[str] | None, after: str, limit: int
+    ) -> list[Tag]:
+        """Return up to `limit` tags greater than `after` that came from one of `sources` (None: from anywhere)."""
         query = select(tags.c.name).where(tags.c.repository_id == id_of(repository), tags.c.name > after)
-        if source is not None:
-            query = query.where(tags.c.source == source)
         query = query.order_by(tags.c.name).limit(limit)
-        rows = await self._database.read("catalog.tags", lambda c: c.scalars(query).all())
-        return [Tag(name) for name in rows]
+        # One query a source: each comes in order out of an index, whose first rows are enough.
+        queries = [query] if sources is None else [query.where(tags.c.source == source) for source in set(sources)]
+
+        def work(connection: Connection) -> list[str]:
+            pages = [connection.scalars(one).all() for one in queries]
+            return list(islice(heapq.merge(*pages), limit))
+
+        return [Tag(name) for name in await self._database.read("catalog.tags", work)]
 
     async def update_tag(self, repository: RepositoryName, record: TagRecord) -> None:
         """Replace the check times and outcome of a tag that still has `record.digest`; otherwise change nothing."""
@@ -65,9 +78,11 @@ class SqlCatalog(OnDatabase):
         )
         await self._database.write("catalog.update_tag", lambda c: c.execute(statement))
 
-    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> bool:
-        """Remove a tag; tell whether it was there."""
+    async def delete_tag(self, repository: RepositoryName, tag: Tag, source: str | None = None) -> bool:
+        """Remove a tag that came from `source` (None: from anywhere); tell whether it was there."""
         statement = delete(tags).where(tags.c.repository_id == id_of(repository), tags.c.name == tag)
+        if source is not None:
+            statement = statement.where(tags.c.source == source)
         return await self._database.write("catalog.delete_tag", lambda c: c.execute(statement).rowcount > 0)
 
     async def delete_repository(self, repository: RepositoryName) -> bool:
@@ -80,8 +95,21 @@ class SqlCatalog(OnDatabase):
         return await self._database.write("catalog.delete_repository", work)
 
 
-def keep_tag(connection: Connection, repository_id: int, record: TagRecord) -> None:
-    """Keep a tag of a known repository, replacing any of its name."""
+def keep_tags(connection: Connection, repository_id: int, write: TagWrite) -> None:
+    """Keep tags of a known repository, replacing those of their names, or raise `TagKeptError`."""
+    if not write.records:
+        return
+    own = tag_policy(connection.execute(_REPOSITORY, {"id": repository_id}).one())
+    for record in write.records:
+        row = connection.execute(_TAG_OF, {"id": repository_id, "tag": record.tag}).one_or_none()
+        kept = None if row is None else _tag_record(row)
+        if kept is not None and not write.may_replace(kept, record, own):
+            raise TagKeptError(kept)
+    for record in write.records:
+        _keep_tag(connection, repository_id, record)
+
+
+def _keep_tag(connection: Connection, repository_id: int, record: TagRecord) -> None:
     statement = insert(tags).values(
         repository_id=repository_id,
         name=record.tag,

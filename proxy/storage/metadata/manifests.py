@@ -6,25 +6,32 @@ from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
-from proxy.core.ports import ManifestRecord, TagRecord
+from proxy.core.ports import (
+    ContentMissingError,
+    ManifestPush,
+    ManifestRecord,
+    RepositoryUnknownError,
+    TagWrite,
+)
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import Provenance
-from proxy.storage.metadata.catalog import keep_tag
+from proxy.storage.metadata.catalog import keep_tags
 from proxy.storage.metadata.provenances import (
     Lookup,
     OnDatabase,
     id_of,
     keep_provenance,
     keep_repository,
+    known_id,
     replacing,
 )
-from proxy.storage.metadata.schema import descriptors, manifests, provenances, tags
+from proxy.storage.metadata.schema import descriptors, manifests, proofs, provenances, tags
 
 _MANIFESTS = Lookup(manifests)
-_REFERRERS = Lookup(manifests, "subject")
 _DESCRIPTORS = Lookup(descriptors)
+_PROOFS = Lookup(proofs)
 
 
 class SqlManifests(OnDatabase):
@@ -37,19 +44,36 @@ class SqlManifests(OnDatabase):
         children: Sequence[Descriptor],
         *,
         provenance: Provenance | None,
-        tag: TagRecord | None,
+        tags: TagWrite | None,
     ) -> None:
-        """Keep the repository, the manifest, its children and the tag together, or nothing."""
+        """Keep the repository, the manifest, its children and the tags together, or raise `TagKeptError`."""
 
         def work(connection: Connection) -> None:
             repository_id = keep_repository(connection, repository)
             provenance_id = keep_provenance(connection, repository_id, provenance)
             _keep_manifest(connection, provenance_id, manifest)
             _keep_children(connection, provenance_id, manifest.digest, children)
-            if tag is not None:
-                keep_tag(connection, repository_id, tag)
+            keep_tags(connection, repository_id, tags or TagWrite())
 
         await self._database.write("manifests.remember", work)
+
+    async def push(self, repository: RepositoryName, push: ManifestPush, provenance: Provenance | None) -> None:
+        """Keep an uploaded manifest, its children and its tags together, or nothing."""
+
+        def work(connection: Connection) -> None:
+            repository_id = known_id(connection, repository)
+            if repository_id is None:
+                raise RepositoryUnknownError
+            missing = _PROOFS.absent(connection, repository, push.blobs | push.manifests, provenance)
+            unheld = _MANIFESTS.absent(connection, repository, missing & push.manifests, provenance)
+            if missing := (missing & push.blobs) | unheld:
+                raise ContentMissingError(sorted(missing))
+            provenance_id = keep_provenance(connection, repository_id, None)
+            _keep_manifest(connection, provenance_id, push.manifest)
+            _keep_children(connection, provenance_id, push.manifest.digest, push.children)
+            keep_tags(connection, repository_id, push.tags)
+
+        await self._database.write("manifests.push", work)
 
     async def manifest(
         self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
@@ -78,12 +102,26 @@ class SqlManifests(OnDatabase):
         )
         return [Digest.parse(manifest) for manifest in sorted({row.manifest for row in rows})]
 
-    async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
-        """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
-        rows = await self._database.read("manifests.referrers", lambda c: _REFERRERS.all(c, repository, subject, None))
-        # A manifest that came from two sources is one referrer.
-        found = {row.digest: _manifest_record(row) for row in rows}
-        return [found[digest] for digest in sorted(found)]
+    async def referrers(
+        self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
+    ) -> list[ManifestRecord]:
+        """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest."""
+        here = select(provenances.c.id).where(provenances.c.repository_id == id_of(repository))
+        query = select(manifests).where(manifests.c.subject == str(subject), manifests.c.digest > after)
+        if artifact_type is not None:
+            query = query.where(manifests.c.artifact_type == artifact_type)
+        query = query.order_by(manifests.c.digest).limit(limit)
+
+        def work(connection: Connection) -> list[ManifestRecord]:
+            # One query a provenance, of which there are few: each comes in order out of an index. A manifest that
+            # came from two sources is one referrer.
+            found: dict[str, Row[tuple[object, ...]]] = {}
+            for provenance_id in connection.scalars(here).all():
+                rows = connection.execute(query.where(manifests.c.provenance_id == provenance_id))
+                found |= {row.digest: row for row in rows}
+            return [_manifest_record(found[digest]) for digest in sorted(found)[:limit]]
+
+        return await self._database.read("manifests.referrers", work)
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""

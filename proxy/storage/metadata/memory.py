@@ -1,15 +1,27 @@
 """Metadata in memory: the twin of the SQL store, for tests. Every method runs without a pause, so it is atomic."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.core.ports import Listing, ManifestRecord, TagRecord
+from proxy.core.ports import (
+    ContentMissingError,
+    Listing,
+    ManifestPush,
+    ManifestRecord,
+    RepositoryRecord,
+    RepositoryUnknownError,
+    TagKeptError,
+    TagRecord,
+    TagWrite,
+)
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName, Tag
-from proxy.model.rule import Provenance
+from proxy.model.rule import UPLOADED, Provenance
+from proxy.model.tag_policy import TagPolicy
 
-_UPLOADED = Provenance("", "")
+_UPLOADED = Provenance(UPLOADED, UPLOADED)
 
 
 @dataclass
@@ -23,6 +35,8 @@ class _Held:
 
 @dataclass
 class _Repository:
+    created_at: float = field(default_factory=time.time)
+    policy: TagPolicy | None = None
     tags: dict[Tag, TagRecord] = field(default_factory=dict)
     held: dict[Provenance, _Held] = field(default_factory=dict)
 
@@ -47,10 +61,12 @@ class MemoryMetadataStore:
         """Return the tag, or None."""
         return self._tags(repository).get(tag)
 
-    async def tags(self, repository: RepositoryName, source: str | None, after: str, limit: int) -> list[Tag]:
-        """Return up to `limit` tags greater than `after` that came from `source` (None: from anywhere)."""
+    async def tags(
+        self, repository: RepositoryName, sources: Sequence[str] | None, after: str, limit: int
+    ) -> list[Tag]:
+        """Return up to `limit` tags greater than `after` that came from one of `sources` (None: from anywhere)."""
         records = self._tags(repository).values()
-        return sorted(r.tag for r in records if r.tag > after and source in {None, r.source})[:limit]
+        return sorted(r.tag for r in records if r.tag > after and (sources is None or r.source in sources))[:limit]
 
     async def update_tag(self, repository: RepositoryName, record: TagRecord) -> None:
         """Replace the check times and outcome of a tag that still has `record.digest`; otherwise change nothing."""
@@ -64,15 +80,38 @@ class MemoryMetadataStore:
                 missing_since=record.missing_since,
             )
 
-    async def delete_tag(self, repository: RepositoryName, tag: Tag) -> bool:
-        """Remove a tag; tell whether it was there."""
-        return self._tags(repository).pop(tag, None) is not None
+    async def delete_tag(self, repository: RepositoryName, tag: Tag, source: str | None = None) -> bool:
+        """Remove a tag that came from `source` (None: from anywhere); tell whether it was there."""
+        known = self._tags(repository).get(tag)
+        if known is None or source not in {None, known.source}:
+            return False
+        del self._tags(repository)[tag]
+        return True
 
     async def delete_repository(self, repository: RepositoryName) -> bool:
         """Remove a repository with all that hangs on it; tell whether it was there."""
         for key in [key for key in self._listings if key[0] == repository]:
             del self._listings[key]
         return self._repositories.pop(repository, None) is not None
+
+    async def repository(self, name: RepositoryName) -> RepositoryRecord | None:
+        """Return the repository, or None."""
+        known = self._repositories.get(name)
+        return None if known is None else RepositoryRecord(name, known.created_at, known.policy)
+
+    async def create_repository(self, record: RepositoryRecord) -> bool:
+        """Make the repository; tell whether it was not there before."""
+        if record.name in self._repositories:
+            return False
+        self._repositories[record.name] = _Repository(record.created_at, record.tag_policy)
+        return True
+
+    async def set_tag_policy(self, name: RepositoryName, policy: TagPolicy | None) -> bool:
+        """Give the repository a policy of its own, or none; tell whether there is such a repository."""
+        known = self._repositories.get(name)
+        if known is not None:
+            known.policy = policy
+        return known is not None
 
     async def remember(
         self,
@@ -81,14 +120,25 @@ class MemoryMetadataStore:
         children: Sequence[Descriptor],
         *,
         provenance: Provenance | None,
-        tag: TagRecord | None,
+        tags: TagWrite | None,
     ) -> None:
-        """Keep the repository, the manifest, its children and the tag together."""
-        held = self._hold(repository, provenance)
-        held.manifests[manifest.digest] = manifest
-        held.children[manifest.digest] = tuple(children)
-        if tag is not None:
-            self._tags(repository)[tag.tag] = tag
+        """Keep the repository, the manifest, its children and the tags together, or raise `TagKeptError`."""
+        self._check_tags(repository, tags or TagWrite())
+        self._keep(self._hold(repository, provenance), manifest, children)
+        self._tags(repository).update({record.tag: record for record in (tags or TagWrite()).records})
+
+    async def push(self, repository: RepositoryName, push: ManifestPush, provenance: Provenance | None) -> None:
+        """Keep an uploaded manifest, its children and its tags together, or nothing."""
+        if repository not in self._repositories:
+            raise RepositoryUnknownError
+        visible = list(self._visible(repository, provenance))
+        proven = {digest for held in visible for digest in held.proofs}
+        held = {digest for held in visible for digest in held.manifests}
+        if missing := (push.blobs - proven) | (push.manifests - proven - held):
+            raise ContentMissingError(sorted(missing))
+        self._check_tags(repository, push.tags)
+        self._keep(self._hold(repository, None), push.manifest, push.children)
+        self._tags(repository).update({record.tag: record for record in push.tags.records})
 
     async def manifest(
         self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
@@ -120,15 +170,19 @@ class MemoryMetadataStore:
         }
         return sorted(naming, key=str)
 
-    async def referrers(self, repository: RepositoryName, subject: Digest) -> list[ManifestRecord]:
-        """Return the manifests of the repository whose subject is `subject`, ordered by digest."""
+    async def referrers(
+        self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
+    ) -> list[ManifestRecord]:
+        """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest."""
         found = {
             manifest.digest: manifest
             for held in self._visible(repository, None)
             for manifest in held.manifests.values()
             if manifest.subject == subject
+            and artifact_type in {None, manifest.artifact_type}
+            and str(manifest.digest) > after
         }
-        return sorted(found.values(), key=lambda manifest: str(manifest.digest))
+        return sorted(found.values(), key=lambda manifest: str(manifest.digest))[:limit]
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""
@@ -149,10 +203,17 @@ class MemoryMetadataStore:
         """Tell whether the blob was uploaded here, or shown by this source here or through the same account."""
         return any(digest in held.proofs for held in self._visible(repository, provenance))
 
-    async def disprove(self, repository: RepositoryName, digest: Digest) -> None:
-        """Remove the repository's proofs of the blob."""
-        for held in self._visible(repository, None):
+    async def disprove(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Remove the repository's proofs of the blob; tell whether it had any."""
+        proven = [held for held in self._visible(repository, None) if digest in held.proofs]
+        for held in proven:
             held.proofs.discard(digest)
+        return bool(proven)
+
+    async def holders(self, digest: Digest, limit: int) -> list[RepositoryName]:
+        """Return up to `limit` repositories that have any proof of the blob, in no particular order."""
+        known = self._repositories.items()
+        return [name for name, it in known if any(digest in held.proofs for held in it.held.values())][:limit]
 
     async def listing(self, repository: RepositoryName, key: str, source: str) -> Listing | None:
         """Return the list kept under `key` that came from `source`, or None."""
@@ -169,6 +230,18 @@ class MemoryMetadataStore:
     def _tags(self, repository: RepositoryName) -> dict[Tag, TagRecord]:
         known = self._repositories.get(repository)
         return known.tags if known is not None else {}
+
+    def _check_tags(self, repository: RepositoryName, write: TagWrite) -> None:
+        known = self._repositories.get(repository)
+        for record in write.records:
+            kept = known.tags.get(record.tag) if known is not None else None
+            if known is not None and kept is not None and not write.may_replace(kept, record, known.policy):
+                raise TagKeptError(kept)
+
+    @staticmethod
+    def _keep(held: _Held, manifest: ManifestRecord, children: Sequence[Descriptor]) -> None:
+        held.manifests[manifest.digest] = manifest
+        held.children[manifest.digest] = tuple(children)
 
     def _hold(self, repository: RepositoryName, provenance: Provenance | None) -> _Held:
         held = self._repositories.setdefault(repository, _Repository()).held

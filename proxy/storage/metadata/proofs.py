@@ -8,7 +8,7 @@ from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import Provenance
 from proxy.storage.metadata.provenances import Lookup, OnDatabase, id_of, keep_provenance, keep_repository
-from proxy.storage.metadata.schema import proofs, provenances
+from proxy.storage.metadata.schema import proofs, provenances, repositories
 
 _PROOFS = Lookup(proofs)
 
@@ -32,8 +32,16 @@ class SqlProofs(OnDatabase):
             "proofs.proven", lambda c: _PROOFS.first(c, repository, digest, provenance) is not None
         )
 
-    async def disprove(self, repository: RepositoryName, digest: Digest) -> None:
-        """Remove the repository's proofs of the blob."""
+    async def disprove(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Remove the repository's proofs of the blob; tell whether it had any."""
         here = select(provenances.c.id).where(provenances.c.repository_id == id_of(repository))
         statement = delete(proofs).where(proofs.c.provenance_id.in_(here), proofs.c.digest == str(digest))
-        await self._database.write("proofs.disprove", lambda c: c.execute(statement))
+        return await self._database.write("proofs.disprove", lambda c: c.execute(statement).rowcount > 0)
+
+    async def holders(self, digest: Digest, limit: int) -> list[RepositoryName]:
+        """Return up to `limit` repositories that have any proof of the blob, in no particular order."""
+        # In the order of the index: very many repositories hold an empty layer, and sorting would visit them all.
+        held = proofs.join(provenances, proofs.c.provenance_id == provenances.c.id).join(repositories)
+        query = select(repositories.c.name).select_from(held).where(proofs.c.digest == str(digest)).distinct()
+        names = await self._database.read("proofs.holders", lambda c: c.scalars(query.limit(limit)).all())
+        return [RepositoryName(name) for name in names]

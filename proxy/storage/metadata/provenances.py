@@ -1,6 +1,8 @@
 """Which content a request may see, in SQL: the rule that manifests, descriptors and proofs share."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from sqlalchemy import Row, ScalarSelect, Table, and_, bindparam, literal, or_, select
 from sqlalchemy.dialects.sqlite import Insert, insert
@@ -8,9 +10,11 @@ from sqlalchemy.engine import Connection
 
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
-from proxy.model.rule import Provenance
+from proxy.model.rule import UPLOADED, Provenance
 from proxy.storage.metadata.database import Database
-from proxy.storage.metadata.schema import UPLOADED, provenances, repositories
+from proxy.storage.metadata.schema import provenances, repositories
+
+_PART: Final = 500
 
 
 class OnDatabase:
@@ -47,38 +51,67 @@ class Lookup:
 
     def __init__(self, table: Table, digest: str = "digest") -> None:
         """Search `table`, which hangs on provenances, by its column `digest`."""
-        held = table.join(provenances, table.c.provenance_id == provenances.c.id)
-        query = select(table).select_from(held).where(table.c[digest] == bindparam("digest"))
-        self._here = query.where(_HERE)
+        # A subquery and not a join: of a blob that very many repositories hold, a join would visit all holders.
+        query = select(table).where(table.c[digest] == bindparam("digest"))
+        self._here = query.where(table.c.provenance_id.in_(select(provenances.c.id).where(_HERE)))
         self._here_first = self._here.limit(1)
-        self._answering = query.where(_ANSWERING)
+        self._answering = query.where(table.c.provenance_id.in_(select(provenances.c.id).where(_ANSWERING)))
         self._answering_first = self._answering.limit(1)
+        among = select(table.c[digest]).where(table.c[digest].in_(bindparam("digests", expanding=True)))
+        self._here_among = among.where(table.c.provenance_id.in_(select(provenances.c.id).where(_HERE)))
+        self._answering_among = among.where(table.c.provenance_id.in_(select(provenances.c.id).where(_ANSWERING)))
 
     def first(
         self, connection: Connection, repository: RepositoryName, digest: Digest, provenance: Provenance | None
     ) -> Row[tuple[object, ...]] | None:
         """Return one row that answers to `provenance` in `repository`; None asks for whatever the repository holds."""
         query = self._here_first if provenance is None else self._answering_first
-        return connection.execute(query, _values(repository, digest, provenance)).one_or_none()
+        values = _values(repository, provenance) | {"digest": str(digest)}
+        return connection.execute(query, values).one_or_none()
 
     def all(
         self, connection: Connection, repository: RepositoryName, digest: Digest, provenance: Provenance | None
     ) -> Sequence[Row[tuple[object, ...]]]:
         """Return all such rows, in no particular order."""
         query = self._here if provenance is None else self._answering
-        return connection.execute(query, _values(repository, digest, provenance)).all()
+        values = _values(repository, provenance) | {"digest": str(digest)}
+        return connection.execute(query, values).all()
+
+    def absent(
+        self,
+        connection: Connection,
+        repository: RepositoryName,
+        digests: Iterable[Digest],
+        provenance: Provenance | None,
+    ) -> set[Digest]:
+        """Return those of `digests` for which there is no such row."""
+        query = self._here_among if provenance is None else self._answering_among
+        absent = {str(digest): digest for digest in digests}
+        # In parts: how many parameters a statement may have is limited.
+        texts = sorted(absent)
+        for start in range(0, len(texts), _PART):
+            values = _values(repository, provenance) | {"digests": texts[start : start + _PART]}
+            for known in connection.scalars(query, values):
+                absent.pop(known, None)
+        return set(absent.values())
 
 
-def _values(repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> dict[str, str]:
-    values = {"repository": repository, "digest": str(digest)}
+def _values(repository: RepositoryName, provenance: Provenance | None) -> dict[str, object]:
+    values: dict[str, object] = {"repository": repository}
     if provenance is not None:
         values |= {"source": provenance.source, "account": provenance.account}
     return values
 
 
+def known_id(connection: Connection, repository: RepositoryName) -> int | None:
+    """Return the id of the repository, or None."""
+    return connection.scalar(select(repositories.c.id).where(repositories.c.name == repository))
+
+
 def keep_repository(connection: Connection, repository: RepositoryName) -> int:
     """Return the id of the repository, which is made if it is not known."""
-    connection.execute(insert(repositories).values(name=repository).on_conflict_do_nothing())
+    row = {"name": repository, "created_at": time.time()}
+    connection.execute(insert(repositories).values(row).on_conflict_do_nothing())
     repository_id: int = connection.execute(
         select(repositories.c.id).where(repositories.c.name == repository)
     ).scalar_one()

@@ -27,11 +27,8 @@ from sqlalchemy import (
     text,
 )
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest migration: what a database must have gone through to have these tables."""
-
-UPLOADED: Final = ""
-"""The `source` (and `account`) of content that a client uploaded or mounted: no upstream's name is empty."""
 
 metadata = MetaData(
     naming_convention={
@@ -47,6 +44,10 @@ repositories = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    # Both are NULL where the configuration says which tags may move.
+    Column("tag_mutability", Text),
+    Column("tag_filters", JSON(none_as_null=True)),
     UniqueConstraint("name"),
 )
 
@@ -117,6 +118,7 @@ proofs = Table(
     metadata,
     Column("provenance_id", ForeignKey("provenances.id", ondelete="CASCADE"), primary_key=True),
     Column("digest", Text, primary_key=True),
+    Index(None, "digest"),  # who holds a blob
     sqlite_with_rowid=False,
 )
 

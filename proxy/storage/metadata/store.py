@@ -11,9 +11,10 @@ from proxy.storage.metadata.listings import SqlListings
 from proxy.storage.metadata.manifests import SqlManifests
 from proxy.storage.metadata.migrate import migrate
 from proxy.storage.metadata.proofs import SqlProofs
+from proxy.storage.metadata.repositories import SqlRepositories
 
 
-class SqlMetadataStore(SqlCatalog, SqlManifests, SqlProofs, SqlListings):
+class SqlMetadataStore(SqlCatalog, SqlRepositories, SqlManifests, SqlProofs, SqlListings):
     """The `MetadataStore` port. Several processes may open the same file, on one machine."""
 
     @classmethod

@@ -17,7 +17,8 @@ from proxy.model.credentials import (
     SecretSource,
     UserPassword,
 )
-from proxy.model.rule import Completion, OnUpstream404, UpstreamAddress
+from proxy.model.rule import ROOT, Completion, OnUpstream404, UpstreamAddress
+from proxy.model.tag_policy import TagMutability, TagPolicy
 
 
 def load(rule: str, rest: str = "") -> Settings:
@@ -167,3 +168,69 @@ def test_a_pattern_that_no_name_fits_is_a_fault_that_names_the_key(text: str, ke
 def test_patterns_are_kept_as_they_are_written() -> None:
     rule = load("allow: [library/*], deny: ['**/x']").cache_rules()[0]
     assert (rule.allow, rule.deny) == (("library/*",), ("**/x",))
+
+
+@pytest.mark.parametrize(
+    ("compatibility", "said", "pushes"),
+    [
+        ("relaxed", "offline: false", False),
+        ("relaxed", "push: allow", True),
+        ("relaxed", "push: deny", False),
+        ("ecr", "offline: false", True),
+        ("ecr", "push: deny", False),
+        ("ecr", "push: allow", True),
+    ],
+)
+def test_pushes_follow_the_compatibility_unless_the_rule_says_otherwise(
+    compatibility: str,
+    said: str,
+    pushes: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    assert load(said, f"registry: {{compatibility: {compatibility}}}").cache_rules()[0].push is pushes
+
+
+def test_tag_policies_are_by_prefix() -> None:
+    text = """
+registry:
+  tags:
+    - {prefix: ROOT, mutability: IMMUTABLE}
+    - {prefix: team/web/, mutability: IMMUTABLE_WITH_EXCLUSION, filters: [latest, "dev-*"]}
+    - {prefix: team, mutability: MUTABLE_WITH_EXCLUSION, filters: ["v*"]}
+    - {prefix: scratch, mutability: MUTABLE}
+"""
+    assert parse_settings(text, {}).registry.tag_policies() == {
+        ROOT: TagPolicy(TagMutability.IMMUTABLE),
+        "team/web": TagPolicy(TagMutability.IMMUTABLE_WITH_EXCLUSION, ("latest", "dev-*")),
+        "team": TagPolicy(TagMutability.MUTABLE_WITH_EXCLUSION, ("v*",)),
+        "scratch": TagPolicy(TagMutability.MUTABLE),
+    }
+    assert parse_settings("", {}).registry.tag_policies() == {}
+
+
+@pytest.mark.parametrize(
+    ("entries", "key", "problem"),
+    [
+        ("{prefix: Team, mutability: IMMUTABLE}", "registry.tags[0].prefix", "a repository name is"),
+        ("{prefix: /, mutability: IMMUTABLE}", "registry.tags[0].prefix", "a repository name is"),
+        ("{prefix: a, mutability: FROZEN}", "registry.tags[0].mutability", "IMMUTABLE_WITH_EXCLUSION"),
+        ("{prefix: a}", "registry.tags[0].mutability", "missing"),
+        ("{prefix: a, mutability: IMMUTABLE, filters: [x]}", "registry.tags[0]", "IMMUTABLE takes no filters"),
+        ("{prefix: a, mutability: MUTABLE_WITH_EXCLUSION}", "registry.tags[0]", "needs 1 to 5 filters, not 0"),
+        (
+            "{prefix: a, mutability: MUTABLE_WITH_EXCLUSION, filters: ['*a*b*']}",
+            "registry.tags[0]",
+            "'*a*b*' is no filter: it has more than 2 *",
+        ),
+        (
+            "{prefix: a/b, mutability: MUTABLE}, {prefix: a/b/, mutability: IMMUTABLE}",
+            "registry.tags",
+            "two entries have the prefix a/b; a prefix has one policy",
+        ),
+    ],
+)
+def test_a_tag_policy_that_is_none_is_a_fault_that_names_the_key(entries: str, key: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse_settings(f"registry: {{tags: [{entries}]}}", {})
+    (fault,) = raised.value.faults
+    assert spell(fault.key) == key
+    assert problem in fault.problem

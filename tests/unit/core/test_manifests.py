@@ -8,8 +8,9 @@ from proxy.core.ports import BlobReader, FetchedManifest
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
 from proxy.model.media_types import OCI_INDEX, OCI_MANIFEST
-from proxy.model.reference import RepositoryName, Tag
+from proxy.model.reference import Tag
 from proxy.model.rule import CacheRule
+from proxy.model.tag_policy import TagMutability, TagPolicy
 from proxy.storage.blobs.memory import MemoryBlobStore
 from tests.support.documents import image, index
 from tests.unit.core.conftest import ACCOUNT, Bench
@@ -211,19 +212,10 @@ async def test_failed_refresh_of_a_kept_tag_serves_it_stale(bench: Bench) -> Non
     assert (await bench.manifests.refresh(bench.resolve(), LATEST)).status.stale == "server_error"
 
 
-class Immutable:
-    """Every tag stays as it is."""
-
-    async def may_move(self, repository: RepositoryName, tag: Tag) -> bool:
-        del repository, tag
-        return False
-
-
 async def test_immutable_tag_keeps_its_digest_when_it_moves_upstream(bench: Bench) -> None:
-    bench.moves = Immutable()
-    bench.start()
     old = bench.web.put(image(), "latest")
     await bench.manifests.get(bench.resolve(), LATEST)
+    await bench.metadata.set_tag_policy(bench.resolve().repository, TagPolicy(TagMutability.IMMUTABLE))
     bench.web.put(OTHER, "latest")
     bench.clock.advance(301)
     answer = await bench.manifests.get(bench.resolve(), LATEST)

@@ -2,11 +2,14 @@
 
 import pytest
 
+from proxy.config.loader import parse_settings
 from proxy.config.settings import parse_upstream
 from proxy.core.rules import Address, Resolution, RuleBook, RuleSet
+from proxy.core.tag_defaults import TagDefaults
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.reference import RepositoryName
-from proxy.model.rule import ROOT, CacheRule
+from proxy.model.rule import ROOT, UPLOADED, CacheRule
+from proxy.model.tag_policy import ALL_TAGS_MOVE, TagMutability, TagPolicy
 
 
 def rule(prefix: str, upstream: str, upstream_prefix: str = "", *, ns: bool = False) -> CacheRule:
@@ -358,3 +361,72 @@ def test_patterns_that_no_name_fits_are_refused() -> None:
         RuleSet([CacheRule("q", parse_upstream("quay.io"), deny=("Team/**",))])
     with pytest.raises(ValueError, match="fits no name"):
         RuleSet([QUAY], hosted=["team/"])
+
+
+IMMUTABLE = TagPolicy(TagMutability.IMMUTABLE)
+BUT_LATEST = TagPolicy(TagMutability.IMMUTABLE_WITH_EXCLUSION, ("latest",))
+TAGGED = {"docker-hub/library": IMMUTABLE, "quay": BUT_LATEST, "team": IMMUTABLE}
+
+
+@pytest.mark.parametrize(
+    ("name", "ns", "mirror", "policy"),
+    [
+        ("docker-hub/library/nginx", None, None, IMMUTABLE),
+        ("docker-hub/nginx", None, None, IMMUTABLE),  # the canonical name counts, however it was spelt
+        ("nginx", "docker.io", None, IMMUTABLE),
+        ("nginx", None, "docker-hub", IMMUTABLE),
+        ("docker-hub/grafana/grafana", None, None, ALL_TAGS_MOVE),
+        ("quay/app", None, None, BUT_LATEST),
+        ("team/app", None, None, IMMUTABLE),  # hosted, by one way or the other
+        ("quay/mine", None, None, BUT_LATEST),
+        ("other/app", None, None, ALL_TAGS_MOVE),
+    ],
+)
+def test_a_repository_has_the_tag_policy_of_its_prefix(
+    name: str, ns: str | None, mirror: str | None, policy: TagPolicy
+) -> None:
+    rules = RuleSet([HUB, QUAY], hosted=["quay/mine"], tag_defaults=TagDefaults(TAGGED))
+    assert resolve(name, ns, mirror, rules).tag_policy == policy
+    assert resolve(name, ns, mirror, RuleSet([HUB, QUAY])).tag_policy == ALL_TAGS_MOVE
+
+
+def test_root_policies_hold_for_every_repository_below_a_root_rule_too() -> None:
+    defaults = TagDefaults({ROOT: IMMUTABLE, "team": ALL_TAGS_MOVE})
+    rules = RuleSet([rule(ROOT, "registry-1.docker.io")], hosted=["team/**"], tag_defaults=defaults)
+    assert [resolve(name, rules=rules).tag_policy for name in ("nginx", "a/b", "team/x")] == [
+        IMMUTABLE,
+        IMMUTABLE,
+        ALL_TAGS_MOVE,
+    ]
+
+
+def test_pushes_are_taken_by_what_is_hosted_and_by_rules_that_let_them() -> None:
+    pushable = CacheRule("quay", parse_upstream("quay.io"), push=True)
+    rules = RuleSet([HUB, pushable], hosted=["docker-hub/mine"])
+    found = {name: resolve(name, rules=rules) for name in ("docker-hub/a/b", "docker-hub/mine", "quay/a", "team/a")}
+    assert {name: one.takes_pushes for name, one in found.items()} == {
+        "docker-hub/a/b": False,
+        "docker-hub/mine": True,
+        "quay/a": True,
+        "team/a": True,
+    }
+    assert {name: one.sources for name, one in found.items()} == {
+        "docker-hub/a/b": ("registry-1.docker.io/a/b",),
+        "docker-hub/mine": None,
+        "quay/a": ("quay.io/a", UPLOADED),
+        "team/a": None,
+    }
+
+
+def test_the_rules_of_a_configuration_know_its_tag_policies_and_who_may_push() -> None:
+    text = """
+registry: {tags: [{prefix: quay/app/, mutability: IMMUTABLE_WITH_EXCLUSION, filters: [latest]}]}
+rules:
+  - {prefix: quay, upstream: quay.io, push: allow}
+  - {prefix: docker-hub, upstream: docker.io}
+"""
+    rules = RuleSet.of(parse_settings(text, {}))
+    found = resolve("quay/app/web", rules=rules)
+    assert (found.tag_policy, found.takes_pushes) == (BUT_LATEST, True)
+    other = resolve("docker-hub/app/web", rules=rules)
+    assert (other.tag_policy, other.takes_pushes) == (ALL_TAGS_MOVE, False)

@@ -5,19 +5,31 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import Connection
 
-from proxy.core.ports import Listing, ManifestRecord, StorageFullError, TagRecord
+from proxy.core.ports import (
+    Listing,
+    ManifestPush,
+    ManifestRecord,
+    RepositoryRecord,
+    StorageFullError,
+    TagKeptError,
+    TagRecord,
+    TagWrite,
+)
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName, Tag
 from proxy.model.rule import Provenance
+from proxy.model.tag_policy import TagMutability, TagPolicy
 from proxy.storage.errors import SchemaTooNewError, StoreUnusableError
 from proxy.storage.metadata import SqlMetadataStore
 from proxy.storage.metadata.database import Database
+from proxy.storage.metadata.schema import REVISION
 from tests.support.limits import largest_file
 
 REPOSITORY = RepositoryName("docker-hub/library/nginx")
@@ -32,7 +44,9 @@ def tag(name: str) -> TagRecord:
 
 
 async def remember(store: SqlMetadataStore, name: str) -> None:
-    await store.remember(REPOSITORY, MANIFEST, [Descriptor("layer", DIGEST, 1)], provenance=HUB, tag=tag(name))
+    await store.remember(
+        REPOSITORY, MANIFEST, [Descriptor("layer", DIGEST, 1)], provenance=HUB, tags=TagWrite((tag(name),))
+    )
 
 
 @pytest.fixture
@@ -90,13 +104,42 @@ async def test_a_closed_store_leaves_one_file(path: Path) -> None:
 async def test_a_failure_in_the_middle_keeps_nothing(store: SqlMetadataStore) -> None:
     too_large = Descriptor("layer", DIGEST, 1 << 63)  # the last thing written before the tag
     with pytest.raises(OverflowError):
-        await store.remember(REPOSITORY, MANIFEST, [too_large], provenance=HUB, tag=tag("latest"))
+        await store.remember(REPOSITORY, MANIFEST, [too_large], provenance=HUB, tags=TagWrite((tag("latest"),)))
 
     assert await store.has_repository(REPOSITORY) is False
     assert await store.manifest(REPOSITORY, DIGEST, None) is None
     assert await store.tag(REPOSITORY, Tag("latest")) is None
     await remember(store, "latest")
     assert await store.tag(REPOSITORY, Tag("latest")) == tag("latest")
+
+
+async def test_a_failure_in_the_middle_of_a_push_keeps_nothing(store: SqlMetadataStore) -> None:
+    await store.create_repository(RepositoryRecord(REPOSITORY, 1.0))
+    too_large = Descriptor("layer", DIGEST, 1 << 63)
+    with pytest.raises(OverflowError):
+        await store.push(REPOSITORY, ManifestPush(MANIFEST, (too_large,), tags=TagWrite((tag("latest"),))), None)
+
+    assert await store.manifest(REPOSITORY, DIGEST, None) is None
+    assert await store.tag(REPOSITORY, Tag("latest")) is None
+
+
+async def test_a_policy_is_obeyed_by_other_stores_on_the_file_at_once(store: SqlMetadataStore, path: Path) -> None:
+    other = await SqlMetadataStore.open(path)
+    await remember(store, "latest")
+    await remember(other, "latest")
+    moved = ManifestRecord(Digest.of(b"moved"), "type", 5)
+    write = TagWrite((replace(tag("latest"), digest=moved.digest),))
+    await store.set_tag_policy(REPOSITORY, TagPolicy(TagMutability.IMMUTABLE))
+    assert await other.repository(REPOSITORY) == await store.repository(REPOSITORY)
+    with pytest.raises(TagKeptError):
+        await other.push(REPOSITORY, ManifestPush(moved, tags=write), None)
+    with pytest.raises(TagKeptError):
+        await other.remember(REPOSITORY, moved, (), provenance=HUB, tags=write)
+
+    await store.set_tag_policy(REPOSITORY, None)
+    await other.push(REPOSITORY, ManifestPush(moved, tags=write), None)
+    assert await store.tag(REPOSITORY, Tag("latest")) == write.records[0]
+    await other.close()
 
 
 async def test_stores_that_start_at_once_on_a_new_file_all_work(path: Path) -> None:
@@ -168,7 +211,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Pat
     with pytest.raises(SchemaTooNewError, match=rf"^The metadata database {path} was written by a newer .*9999.*\.$"):
         await SqlMetadataStore.open(path)
 
-    _execute(path, "UPDATE alembic_version SET version_num = '0001'")
+    _execute(path, "UPDATE alembic_version SET version_num = ?", REVISION)
     store = await SqlMetadataStore.open(path)
     assert await store.tag(REPOSITORY, Tag("latest")) == tag("latest")
     await store.close()
@@ -214,8 +257,8 @@ async def test_a_path_with_odd_characters_is_only_a_path(tmp_path: Path) -> None
     assert path.is_file()
 
 
-def _execute(path: Path, statement: str) -> None:
+def _execute(path: Path, statement: str, *values: str) -> None:
     connection = sqlite3.connect(path)
     with connection:
-        connection.execute(statement)
+        connection.execute(statement, values)
     connection.close()
