@@ -7,15 +7,39 @@ import msgspec
 
 from proxy.core.ports import ManifestRecord
 from proxy.model.descriptor import Descriptor
+from proxy.model.digest import Digest
 from proxy.model.manifest import parse_descriptors
 from proxy.model.media_types import OCI_INDEX
 
 
+class IndexPage:
+    """Compose an image index of at most `entries` descriptors and, if these are several, `size` bytes."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        self._entries = entries
+        self._left = size - len(_assemble(()))
+        self._parts: list[bytes] = []
+        self.last: Digest | None = None
+
+    def add(self, descriptor: Descriptor) -> bool:
+        """Append a descriptor; tell whether there was room for it."""
+        part = msgspec.json.encode(_fields(descriptor))
+        self._left -= len(part) + 1
+        if len(self._parts) >= self._entries or (self._parts and self._left < 0):
+            return False
+        self._parts.append(part)
+        self.last = descriptor.digest
+        return True
+
+    @property
+    def document(self) -> bytes:
+        """Return the index of what was added."""
+        return _assemble(self._parts)
+
+
 def encode_index(descriptors: Iterable[Descriptor]) -> bytes:
     """Return an OCI image index of `descriptors`, in their order."""
-    return msgspec.json.encode(
-        {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_fields(one) for one in descriptors]}
-    )
+    return _assemble(msgspec.json.encode(_fields(one)) for one in descriptors)
 
 
 def decode_index(document: bytes) -> tuple[Descriptor, ...]:
@@ -26,6 +50,10 @@ def decode_index(document: bytes) -> tuple[Descriptor, ...]:
 def describe(record: ManifestRecord) -> Descriptor:
     """Return the descriptor under which a referrers list names a kept manifest."""
     return Descriptor(record.media_type, record.digest, record.size, record.artifact_type, dict(record.annotations))
+
+
+def _assemble(manifests: Iterable[bytes]) -> bytes:
+    return b'{"schemaVersion":2,"mediaType":"%b","manifests":[%b]}' % (OCI_INDEX.encode(), b",".join(manifests))
 
 
 def _fields(descriptor: Descriptor) -> dict[str, Any]:

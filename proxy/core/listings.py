@@ -1,16 +1,18 @@
 """Lists: the tags of a repository, the referrers of a manifest, the repositories of this registry."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 import structlog
 
-from proxy.core.descriptors import decode_index, describe, encode_index
+from proxy.core.descriptors import IndexPage, decode_index, describe, encode_index
 from proxy.core.freshness import listing_is_due
-from proxy.core.ports import Listing, MetadataStore, StorageFullError
+from proxy.core.ports import Listing, ManifestRecord, MetadataStore, StorageFullError
 from proxy.core.rules import Resolution
 from proxy.core.translation import Missing
 from proxy.core.upstreams import Upstreams
@@ -19,13 +21,15 @@ from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure
 from proxy.model.media_types import INDEXES
-from proxy.model.pages import PAGE_LIMIT
+from proxy.model.pages import DOCUMENT_LIMIT, PAGE_LIMIT, REFERRERS_LIMIT, Page
 from proxy.model.reference import RepositoryName, is_tag, referrers_tag
-from proxy.model.rule import Remote
+from proxy.model.rule import UPLOADED, Remote
 
 _log = structlog.get_logger(__name__)
 
-_BATCH = 1000
+_BATCH = 32
+"""Manifests that are read from the metadata at a time: each may have megabytes of annotations."""
+
 _TAGS = "tags"
 _names = msgspec.json.Decoder(list[str])
 
@@ -50,11 +54,15 @@ class CatalogPage:
 
 @dataclass(frozen=True, slots=True)
 class Referrers:
-    """An OCI image index of referrers; `filtered` tells that only those of the type asked for are in it."""
+    """A page of referrers as an OCI image index.
+
+    `filtered` tells that only those of the type asked for are in it. Where others follow, they are greater than `last`.
+    """
 
     document: bytes
     filtered: bool
     status: CacheStatus
+    last: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,54 +83,56 @@ class ListingService:
         self._upstreams = upstreams
 
     async def tags(self, resolution: Resolution, n: int | None, last: str) -> TagPage:
-        """Return up to `n` tags (None: all) greater than `last`.
+        """Return up to `n` tags greater than `last`; without `n`, a page of the largest size.
 
+        So every answer is bounded, and whoever wants a longer list follows its pages, as the distribution-spec permits.
         A cache repository has its upstream's tags and those that are kept; with ECR's character, and while it is
         offline, only those that are kept.
         """
         repository, remote = resolution.repository, resolution.remote
-        policy = self._upstreams.policy
-        if remote is None or policy.ecr:
-            return await self._kept_tags(repository, remote, n, last)
-        kept = await self._all_kept(repository, remote)
-
-        async def ask(retry: bool) -> bytes:  # noqa: FBT001 - the one thing there is to say
-            return _encode_tags(remote, await self._upstreams.list_tags(remote, retry=retry))
-
-        try:
-            document, status = await self._list(_List(repository, remote, _TAGS, ask))
-        except UpstreamError as error:
-            if error.failure is not UpstreamFailure.OFFLINE or not kept:
-                raise self._upstreams.answer(error, remote, Missing.REPOSITORY) from error
-            document, status = b"[]", CacheStatus(hit=True)
-        tags = sorted({*_names.decode(document), *kept})
-        begin = bisect_right(tags, last) if last else 0
-        end = len(tags) if n is None else begin + n
-        return TagPage(repository, tags[begin:end], n != 0 and end < len(tags), status)
-
-    async def referrers(self, resolution: Resolution, subject: Digest, artifact_type: str | None) -> Referrers:
-        """Return the manifests whose subject is `subject`; with `artifact_type`, those of that type.
-
-        An upstream without the referrers API is asked for the fallback tag (distribution-spec, "Referrers Tag
-        Schema"): only where that does not exist either there are none.
-        """
-        repository, remote = resolution.repository, resolution.remote
-        found = await self._local_referrers(repository, remote, subject)
-        status = CacheStatus(hit=True)
-        if remote is not None:
+        limit = PAGE_LIMIT if n is None else n
+        listed, status = list[str](), CacheStatus(hit=True)
+        if remote is None or self._upstreams.policy.ecr:
+            if not await self._metadata.has_repository(repository):
+                raise ProxyError(ErrorCode.NAME_UNKNOWN, detail={"name": repository})
+        else:
 
             async def ask(retry: bool) -> bytes:  # noqa: FBT001 - the one thing there is to say
-                return encode_index(await self._ask_referrers(remote, subject, retry=retry))
+                return _encode_tags(remote, await self._upstreams.list_tags(remote, retry=retry))
 
             try:
-                document, status = await self._list(_List(repository, remote, f"referrers:{subject}", ask))
+                document, status = await self._list(_List(repository, remote, _TAGS, ask))
+                listed = _names.decode(document)
             except UpstreamError as error:
-                if error.failure is not UpstreamFailure.OFFLINE or not found:
-                    raise self._upstreams.answer(error, remote, Missing.MANIFEST) from error
-            else:
-                found = {one.digest: one for one in decode_index(document)} | found
-        chosen = [one for one in found.values() if artifact_type is None or one.artifact_type == artifact_type]
-        return Referrers(encode_index(chosen), artifact_type is not None, status)
+                if not await self._are_enough(resolution, error.failure):
+                    raise self._upstreams.answer(error, remote, Missing.REPOSITORY) from error
+        begin = bisect_right(listed, last)
+        kept = await self._metadata.tags(repository, resolution.sources, last, limit + 1)
+        tags = sorted({*listed[begin : begin + limit + 1], *kept})
+        return TagPage(repository, tags[:limit], limit > 0 and len(tags) > limit, status)
+
+    async def referrers(
+        self, resolution: Resolution, subject: Digest, artifact_type: str | None, page: Page
+    ) -> Referrers:
+        """Return a page, in order of digest, of the manifests whose subject is `subject`.
+
+        With `artifact_type`, of those of that type. A page ends after `REFERRERS_LIMIT` of them, or where its document
+        would be longer than `DOCUMENT_LIMIT`. An upstream without the referrers API is asked for the fallback tag
+        (distribution-spec, "Referrers Tag Schema"): only where that does not exist either there are none.
+        """
+        listed, status = await self._listed_referrers(resolution, subject)
+        limit = REFERRERS_LIMIT if page.n is None else min(page.n, REFERRERS_LIMIT)
+        found = IndexPage(limit, DOCUMENT_LIMIT)
+        filtered, more = artifact_type is not None, False
+        held = self._held_referrers(resolution, subject, None if listed else artifact_type, page.last, limit + 1)
+        async with aclosing(held), aclosing(_merge(listed, held, page.last)) as merged:
+            async for one in merged:
+                if filtered and one.artifact_type != artifact_type:
+                    continue
+                if not found.add(one):
+                    more = True
+                    break
+        return Referrers(found.document, filtered, status, found.last if more else None)
 
     async def catalog(self, n: int | None, last: str) -> CatalogPage:
         """Return up to `n` names (None: a page of the largest size) greater than `last` of what is kept here."""
@@ -130,43 +140,59 @@ class ListingService:
         names = await self._metadata.repositories(last, limit + 1)
         return CatalogPage(names[:limit], limit > 0 and len(names) > limit)
 
-    async def _kept_tags(self, repository: RepositoryName, remote: Remote | None, n: int | None, last: str) -> TagPage:
-        if not await self._metadata.has_repository(repository):
-            raise ProxyError(ErrorCode.NAME_UNKNOWN, detail={"name": repository})
-        if n is None:
-            return TagPage(
-                repository, await self._all_kept(repository, remote, last), more=False, status=CacheStatus(hit=True)
-            )
-        source = remote.provenance.source if remote is not None else None
-        tags: list[str] = [*await self._metadata.tags(repository, source, last, n + 1)]
-        return TagPage(repository, tags[:n], n > 0 and len(tags) > n, CacheStatus(hit=True))
+    async def _are_enough(self, resolution: Resolution, failure: UpstreamFailure) -> bool:
+        """Tell whether the tags that are kept are a whole list although the upstream gave none.
 
-    async def _all_kept(self, repository: RepositoryName, remote: Remote | None, last: str = "") -> list[str]:
-        source = remote.provenance.source if remote is not None else None
-        tags: list[str] = []
-        while True:
-            batch = await self._metadata.tags(repository, source, last, _BATCH)
-            tags.extend(batch)
-            if len(batch) < _BATCH:
-                return tags
-            last = batch[-1]
+        So they are where it is not to be asked, and where it says that it has no such repository for what was pushed.
+        """
+        sources: Sequence[str] | None = resolution.sources
+        if failure in {UpstreamFailure.NOT_FOUND, UpstreamFailure.DENIED} and resolution.takes_pushes:
+            sources = (UPLOADED,)
+        elif failure is not UpstreamFailure.OFFLINE:
+            return False
+        return bool(await self._metadata.tags(resolution.repository, sources, "", 1))
 
-    async def _local_referrers(
-        self, repository: RepositoryName, remote: Remote | None, subject: Digest
-    ) -> dict[Digest, Descriptor]:
-        found = {record.digest: describe(record) for record in await self._metadata.referrers(repository, subject)}
+    async def _listed_referrers(
+        self, resolution: Resolution, subject: Digest
+    ) -> tuple[tuple[Descriptor, ...], CacheStatus]:
+        """Return the upstream's list, if there is an upstream."""
+        remote = resolution.remote
         if remote is None:
-            return found
-        held = [
-            digest for digest in found if await self._metadata.manifest(repository, digest, remote.provenance) is None
-        ]
-        for digest in held:  # pushed, or from where the rule led before: not this upstream's
-            del found[digest]
-        return found
+            return (), CacheStatus(hit=True)
+
+        async def ask(retry: bool) -> bytes:  # noqa: FBT001 - the one thing there is to say
+            return encode_index(await self._ask_referrers(remote, subject, retry=retry))
+
+        try:
+            document, status = await self._list(_List(resolution.repository, remote, f"referrers:{subject}", ask))
+        except UpstreamError as error:
+            async with aclosing(self._held_referrers(resolution, subject, None, "", 1)) as held:
+                found = await anext(held, None)
+            offline = error.failure is UpstreamFailure.OFFLINE
+            if found is None or not (offline or await self._are_enough(resolution, error.failure)):
+                raise self._upstreams.answer(error, remote, Missing.MANIFEST) from error
+            return (), CacheStatus(hit=True)
+        return decode_index(document), status
+
+    async def _held_referrers(
+        self, resolution: Resolution, subject: Digest, artifact_type: str | None, after: str, expected: int
+    ) -> AsyncGenerator[ManifestRecord]:
+        """Yield the manifests of the repository that refer to `subject` and may be served, in order of digest."""
+        repository, remote = resolution.repository, resolution.remote
+        batch = min(_BATCH, expected)
+        while True:
+            records = await self._metadata.referrers(repository, subject, artifact_type, after, batch)
+            for record in records:
+                # Where the rule led elsewhere before, manifests from there are not this upstream's.
+                if remote is None or await self._metadata.manifest(repository, record.digest, remote.provenance):
+                    yield record
+            if len(records) < batch:
+                return
+            after, batch = str(records[-1].digest), _BATCH
 
     async def _ask_referrers(self, remote: Remote, subject: Digest, *, retry: bool) -> tuple[Descriptor, ...]:
         try:
-            return tuple(await self._upstreams.list_referrers(remote, subject, retry=retry))
+            return _sound(remote, await self._upstreams.list_referrers(remote, subject, retry=retry))
         except UpstreamError as error:
             if error.failure not in {UpstreamFailure.UNSUPPORTED, UpstreamFailure.NOT_FOUND}:
                 raise
@@ -225,6 +251,33 @@ class ListingService:
             await self._metadata.keep_listing(wanted.repository, wanted.key, wanted.remote.provenance.source, listing)
         except StorageFullError as error:
             _log.warning("listing.not_kept", repository=wanted.repository, key=wanted.key, error=str(error))
+
+
+async def _merge(
+    listed: Iterable[Descriptor], held: AsyncIterator[ManifestRecord], last: str
+) -> AsyncGenerator[Descriptor]:
+    """Yield, in order of digest, what is listed and greater than `last`, and what is held.
+
+    What is held describes itself better: lists that clients keep at a fallback tag may lack types and annotations.
+    """
+    by_digest = {text: one for one in listed if (text := str(one.digest)) > last}
+    left = deque(sorted(by_digest))
+    async for record in held:
+        digest = str(record.digest)
+        while left and left[0] < digest:
+            yield by_digest[left.popleft()]
+        if left and left[0] == digest:
+            left.popleft()
+        yield describe(record)
+    for digest in left:
+        yield by_digest[digest]
+
+
+def _sound(remote: Remote, listed: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+    good = tuple(one for one in listed if one.is_sound)
+    if len(good) < len(listed):
+        _log.warning("listing.referrers_refused", rule=remote.rule.prefix, repository=remote.repository)
+    return good
 
 
 def _encode_tags(remote: Remote, tags: Sequence[str]) -> bytes:

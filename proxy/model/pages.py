@@ -8,6 +8,12 @@ from proxy.model.errors import ErrorCode, ProxyError
 PAGE_LIMIT = 10_000
 """The most entries that one page may be asked to hold."""
 
+REFERRERS_LIMIT = 1000
+"""The most referrers on one page."""
+
+DOCUMENT_LIMIT = 3 << 20
+"""The most bytes of a page of referrers with more than one: clients read about 4 MiB of a document."""
+
 _LAST_LIMIT = 255
 _NUMBER = re.compile(r"[0-9]{1,5}")
 
