@@ -12,18 +12,23 @@ import uvloop
 
 from proxy.config.reload import Reloader
 from proxy.config.settings import Settings
+from proxy.core.admission import Admission
 from proxy.core.blobs import BlobService
 from proxy.core.clock import SystemClock
 from proxy.core.completion import Completer
 from proxy.core.contents import ManifestContents
+from proxy.core.deletions import DeletionService
 from proxy.core.fills import Fills
+from proxy.core.imports import BlobImporter
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
 from proxy.core.ports import Sample
+from proxy.core.pushes import PushService
+from proxy.core.repositories import RepositoryService
 from proxy.core.rules import RuleBook, RuleSet
-from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
+from proxy.core.uploads import UploadService
 from proxy.core.upstreams import Upstreams
 from proxy.core.validation import RuleValidator, Validation
 from proxy.http.server import Server, StartError
@@ -35,6 +40,7 @@ from proxy.storage.layout import Layout
 from proxy.storage.metadata import SqlMetadataStore
 from proxy.storage.partials import FilesystemPartialStore
 from proxy.storage.threads import Threads
+from proxy.storage.uploads import FilesystemUploadStore
 from proxy.telemetry.logging import LogControl, configure_logging
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
@@ -55,6 +61,10 @@ class Core:
     blobs: BlobService
     completer: Completer
     listings: ListingService
+    repositories: RepositoryService
+    uploads: UploadService
+    pushes: PushService
+    deletions: DeletionService
     metrics: Metrics
     tasks: Tasks
 
@@ -80,6 +90,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         stack.callback(threads.close)
         blobs = FilesystemBlobStore(layout, threads)
         partials = FilesystemPartialStore(layout, threads)
+        uploads = FilesystemUploadStore(layout, threads)
         try:
             await blobs.prepare()
             metadata = await SqlMetadataStore.open(layout.database)
@@ -88,19 +99,37 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         stack.push_async_callback(metadata.close)
         client = await stack.enter_async_context(UpstreamClient(settings.upstreams, clock, metrics))
         tasks = await stack.enter_async_context(Tasks())
-        upstreams = Upstreams(client, tasks, clock, Policy.of(settings.upstreams, settings.registry), metrics)
+        policy = Policy.of(settings.upstreams, settings.registry)
+        upstreams = Upstreams(client, tasks, clock, policy, metrics)
         contents = ManifestContents(metadata, blobs)
-        fills = Fills(
-            partials, blobs, tasks, clock, settings.fills, settings.upstreams, settings.storage.min_free, metrics
-        )
-        manifests = ManifestService(metadata, contents, upstreams, EveryTagMoves())
+        min_free = settings.storage.min_free
+        fills = Fills(partials, blobs, tasks, clock, settings.fills, settings.upstreams, min_free, metrics)
+        rules = RuleBook(RuleSet.of(settings))
+        manifests = ManifestService(metadata, contents, upstreams)
         blob_service = BlobService(metadata, blobs, fills, upstreams)
+        admission = Admission(blobs, min_free)
+        repositories = RepositoryService(metadata, clock, ecr=policy.ecr, account=settings.registry.account_id)
+        sparse = settings.registry.sparse_indexes
         yield Core(
-            rules=RuleBook(RuleSet.of(settings)),
+            rules=rules,
             manifests=manifests,
             blobs=blob_service,
             completer=Completer(metadata, blobs, manifests, blob_service, fills, upstreams, metrics),
             listings=ListingService(metadata, upstreams),
+            repositories=repositories,
+            uploads=UploadService(uploads, blobs, metadata, rules, repositories, admission, settings.uploads, metrics),
+            pushes=PushService(
+                metadata,
+                contents,
+                repositories,
+                admission,
+                clock,
+                metrics,
+                imports=BlobImporter(blob_service, metadata),
+                sparse=sparse,
+                repeat=not policy.ecr,
+            ),
+            deletions=DeletionService(metadata, repositories, manifests),
             metrics=metrics,
             tasks=tasks,
         )
@@ -130,12 +159,13 @@ async def _serve(settings: Settings, config_path: Path, log: LogControl, greet: 
         reloader = Reloader(config_path, settings, apply, core.metrics, os.environ, RuleSet.of)
         # Before the addresses are known to anyone: an early SIGHUP would end the process.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
-        server = Server(_services(settings, core), settings.mirrors)
+        server = Server(services_of(settings, core), settings.mirrors)
         try:
             await server.start()
         except StartError as error:
             raise StartupError(str(error)) from error
         core.tasks.spawn("reload the configuration", reloader.run())
+        core.tasks.spawn("sweep uploads", core.uploads.sweep())
         greet(Running(_addresses(server), settings))
         await server.wait()
         # No new fill begins; those under way serve the answers that still run, then stay behind as partials.
@@ -144,17 +174,23 @@ async def _serve(settings: Settings, config_path: Path, log: LogControl, greet: 
     return 0
 
 
-def _services(settings: Settings, core: Core) -> Services:
+def services_of(settings: Settings, core: Core) -> Services:
+    """Return what the HTTP surfaces need of `core`, under these settings."""
     return Services(
         rules=core.rules,
         manifests=core.manifests,
         blobs=core.blobs,
         pulls=core.completer,
         listings=core.listings,
+        repositories=core.repositories,
+        uploads=core.uploads,
+        pushes=core.pushes,
+        deletions=core.deletions,
         metrics=core.metrics,
         server=settings.server,
         ready=lambda: not core.tasks.draining,
         auth=settings.auth,
+        chunk_min_length=settings.uploads.chunk_min_length,
     )
 
 

@@ -5,10 +5,10 @@ from aiohttp import web
 from proxy.http import admin
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.middleware import errors, host_check, observe, sign
-from proxy.http.oci import endpoints
+from proxy.http.oci import body, endpoints
 from proxy.http.services import LIFECYCLE, MIRROR, SERVICES, Services
 
-# Nothing that is read here has a body; what a client sends all the same is not collected.
+# For what aiohttp collects by itself. Bodies are read as streams, which have limits of their own.
 _BODY_LIMIT = 1 << 20
 
 
@@ -31,6 +31,6 @@ def build_application(services: Services, *, mirror: str | None, lifecycle: Life
     else:
         app[MIRROR] = mirror
     # aiohttp matches decoded paths; the distribution API is read from the raw one, by its own parser.
-    app.router.add_route("*", "/{path:.*}", endpoints.answer)
+    app.router.add_route("*", "/{path:.*}", endpoints.answer, expect_handler=body.await_leave)
     app.on_response_prepare.append(sign)
     return app

@@ -10,10 +10,10 @@ class Trace:
     """Collect what the inner layers learn about one request.
 
     `kind` is the kind of endpoint (bounded: a label of metrics). `first_byte` and `started` are readings of one
-    clock, in seconds. `sent` counts the bytes of a streamed body; `status` is set where an answer was whole although
-    its handler did not return; `broken` says why an answer
-    ended early: client left, aborted, cut off (by the end of the server). `error` is the code of an error answer,
-    `debug` what the client is not told about it.
+    clock, in seconds. `received` counts the bytes of the request's body, `sent` those of a streamed answer; `status` is
+    set where an answer was whole although its handler did not return; `broken` says why an answer ended early: client
+    left, aborted, cut off (by the end of the server). `error` is the code of an error answer, `debug` what the client
+    is not told about it.
     """
 
     request_id: str
@@ -25,6 +25,7 @@ class Trace:
     rule: str | None = None
     cache: str = "none"
     first_byte: float | None = None
+    received: int = 0
     sent: int | None = None
     status: int | None = None
     error: str | None = None

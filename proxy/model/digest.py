@@ -26,6 +26,8 @@ _ALGORITHMS: dict[str, tuple[Callable[[], Hasher], re.Pattern[str]]] = {
     "sha256": (hashlib.sha256, re.compile(r"[0-9a-f]{64}")),
     "sha512": (hashlib.sha512, re.compile(r"[0-9a-f]{128}")),
 }
+ALGORITHMS = frozenset(_ALGORITHMS)
+"""The names of the registered algorithms."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

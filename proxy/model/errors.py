@@ -13,8 +13,12 @@ class ErrorCode(Enum):
     """Error codes of the OCI distribution-spec (§ Error Codes) and common ones beside it: status, default message."""
 
     BLOB_UNKNOWN = (404, "blob unknown to registry")
+    BLOB_UPLOAD_INVALID = (416, "the chunk does not continue the upload; ask for its status and go on from there")
+    BLOB_UPLOAD_UNKNOWN = (404, "blob upload unknown to registry: it was finished, cancelled, or has expired")
+    CONTENT_ENCODING_INVALID = (415, "content is taken as it is: send it without Content-Encoding")
     DENIED = (403, "requested access to the resource is denied")
     DIGEST_INVALID = (400, "provided digest is not a valid digest, or did not match the content")
+    MANIFEST_BLOB_UNKNOWN = (404, "the manifest names content that this repository does not hold: push that first")
     MANIFEST_INVALID = (400, "manifest invalid")
     MANIFEST_UNKNOWN = (404, "manifest unknown to registry")
     MISDIRECTED = (421, "this server does not answer for the host of this request")
@@ -23,6 +27,9 @@ class ErrorCode(Enum):
     NOT_FOUND = (404, "no such resource")
     PAGINATION_NUMBER_INVALID = (400, "n must be a whole number from 0 to 10000")
     RANGE_INVALID = (416, "the requested range lies outside of the content")
+    SIZE_INVALID = (413, "the content is larger than what is accepted here")
+    STORAGE_FULL = (507, "the registry has no room for this; tell who runs it")
+    TAG_INVALID = (400, "the tag cannot be written")
     TOOMANYREQUESTS = (429, "too many requests")
     UNAVAILABLE = (503, "the registry is shutting down or cannot serve this now; try again")
     UNKNOWN = (500, "an internal error; the log of the server tells more")

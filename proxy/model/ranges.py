@@ -27,7 +27,8 @@ class ByteRange:
     def resolve(self, total: int) -> tuple[int, int]:
         """Return the range as [start, stop) of content that is `total` bytes long, clamped to its end.
 
-        Raises `ProxyError` RANGE_INVALID, with its Content-Range header, where no byte of the content is meant.
+        Raises `ProxyError` RANGE_INVALID, with its Content-Range header, where no byte of the content is meant: also
+        where `last` is before `first` (RFC 9110 §14.2 lets a server ignore such a range or refuse it).
         """
         if self.first is None:
             start, stop = total - min(self.last or 0, total), total
@@ -60,9 +61,6 @@ def parse_range(header: str | None) -> ByteRange | None:
     first, last = _number(found[1]), _number(found[2])
     if first is None:
         return None if last is None else ByteRange(None, last)
-    if last is not None and last < first:
-        # RFC 9110 §14.1.1: such an int-range is invalid, and an invalid ranges-specifier is ignored.
-        return None
     return ByteRange(first, last)
 
 

@@ -32,7 +32,8 @@ class Metrics:
         )
         self.bytes = Counter(
             "pullthrough_bytes",
-            "Bytes of content: received from upstream, sent to clients, stored, passed through without being kept.",
+            "Bytes of content: received from upstream, sent to clients, stored, passed through without being kept, "
+            "pushed by clients.",
             ["flow"],
             registry=self.registry,
         )
@@ -47,6 +48,22 @@ class Metrics:
             "Images completed in the background, by rule and outcome: completed, unneeded (nothing was missing), "
             "failed, no_room, dropped (too many waited), stopped.",
             ["rule", "outcome"],
+            registry=self.registry,
+        )
+        self.pushes = Counter(
+            "pullthrough_pushes",
+            "What became of content that clients push, by kind (manifest, blob) and outcome: stored, mounted, refused, "
+            "no_room.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self.uploads_expired = Counter(
+            "pullthrough_uploads_expired", "Uploads that got no byte for too long.", registry=self.registry
+        )
+        self.tag_moves_refused = Counter(
+            "pullthrough_tag_moves_refused",
+            "Tags that were kept from moving, by who wanted to move them: push, upstream.",
+            ["cause"],
             registry=self.registry,
         )
         self.stale_served = Counter(

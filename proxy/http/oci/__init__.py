@@ -1,1 +1,1 @@
-"""The OCI distribution API: pulling, tag lists, referrers and the catalog."""
+"""The OCI distribution API: pulling, pushing, deleting, tag lists, referrers and the catalog."""

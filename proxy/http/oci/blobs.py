@@ -1,4 +1,4 @@
-"""Blobs by digest (OCI distribution-spec end-2)."""
+"""Blobs by digest (OCI distribution-spec end-2, end-10)."""
 
 from aiohttp import web
 
@@ -47,6 +47,13 @@ async def head(call: Call) -> web.StreamResponse:
     return web.Response(
         headers=fields | {"Content-Type": "application/octet-stream", "Content-Length": str(found.size)}
     )
+
+
+async def delete(call: Call) -> web.StreamResponse:
+    """Take the blob from this repository."""
+    resolution = call.resolve_to_write()
+    await call.services.deletions.blob(resolution, call.target.digest)
+    return web.Response(status=202)
 
 
 def _fields(call: Call, resolution: Resolution, status: CacheStatus | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from proxy.http.trace import TRACE
 from proxy.model.cache_status import CacheStatus
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.pages import Page, parse_page
+from proxy.model.principal import ANONYMOUS, Principal
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?")
@@ -41,6 +42,25 @@ class Call:
         trace.namespace = namespace
         trace.rule = resolution.remote.rule.prefix if resolution.remote is not None else None
         return resolution
+
+    def resolve_to_write(self) -> Resolution:
+        """Return where the repository lives that this request writes to.
+
+        Raises `ProxyError`: UNSUPPORTED where writes do not go there or not this way, otherwise as `resolve`.
+        """
+        if self.mirror is not None or self.target.prefix or "ns" in self.request.query:
+            raise ProxyError(
+                ErrorCode.UNSUPPORTED,
+                "a mirror is read only: pushes and deletes go to /v2/<name>/ on the main address, without ns",
+            )
+        resolution = self.resolve()
+        self.services.repositories.require_writable(resolution)
+        return resolution
+
+    @property
+    def principal(self) -> Principal:
+        """Return who makes this request."""
+        return ANONYMOUS
 
     @property
     def namespace(self) -> str | None:

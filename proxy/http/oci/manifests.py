@@ -1,14 +1,21 @@
-"""Manifests by tag and by digest (OCI distribution-spec end-3)."""
+"""Manifests by tag and by digest (OCI distribution-spec end-3, end-7, end-9)."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from proxy.core.manifests import ManifestAnswer
+from proxy.core.pushes import PushedManifest
 from proxy.core.rules import Resolution
-from proxy.http.oci import headers
+from proxy.http.oci import body, headers
 from proxy.http.oci.call import Call
 from proxy.model.digest import Digest
+from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.manifest import MANIFEST_LIMIT
 from proxy.model.ranges import parse_range
-from proxy.model.reference import Tag
+from proxy.model.reference import Tag, is_tag
+
+_TAGS_LIMIT = 100
+"""The most tags that one push may set. The distribution-spec asks for at least 10."""
 
 
 async def get(call: Call) -> web.StreamResponse:
@@ -39,6 +46,50 @@ async def head(call: Call) -> web.StreamResponse:
     if headers.unchanged(call.request, answer.digest):
         return web.Response(status=304, headers=fields)
     return web.Response(headers=fields | {"Content-Type": _media_type(answer), "Content-Length": str(answer.size)})
+
+
+async def put(call: Call) -> web.StreamResponse:
+    """Take a manifest exactly as it is sent, with the tags that the path or the query names."""
+    resolution, reference = call.resolve_to_write(), _reference(call)
+    tags, media_type = _tags(call, reference), call.request.headers.get(hdrs.CONTENT_TYPE)
+    body.require_identity(call.request)
+    raw = await body.read(call.request, MANIFEST_LIMIT, ErrorCode.MANIFEST_INVALID)
+    kept = await call.services.pushes.put(resolution, PushedManifest(raw, media_type, reference, tags))
+    fields = CIMultiDict(
+        {
+            "Location": f"{call.target.base}/{call.target.name}/manifests/{kept.digest}",
+            "Docker-Content-Digest": str(kept.digest),
+        }
+    )
+    if kept.subject is not None:
+        # Who does not see this keeps a list of referrers by itself, as a tag.
+        fields["OCI-Subject"] = str(kept.subject)
+    for tag in kept.tags:
+        fields.add("OCI-Tag", tag)
+    return web.Response(status=201, headers=fields)
+
+
+async def delete(call: Call) -> web.StreamResponse:
+    """Delete a tag, or a manifest with all its tags."""
+    resolution = call.resolve_to_write()
+    await call.services.deletions.manifest(resolution, _reference(call))
+    return web.Response(status=202)
+
+
+def _tags(call: Call, reference: Tag | Digest) -> tuple[Tag, ...]:
+    texts = list(dict.fromkeys(call.request.query.getall("tag", ())))
+    if texts and not isinstance(reference, Digest):
+        raise ProxyError(ErrorCode.TAG_INVALID, "?tag= goes with a push by digest; this one names its tag in the path")
+    if len(texts) > _TAGS_LIMIT:
+        raise ProxyError(ErrorCode.TAG_INVALID, f"a push may set {_TAGS_LIMIT} tags at most, not {len(texts)}")
+    for text in texts:
+        if not is_tag(text):
+            raise ProxyError(
+                ErrorCode.TAG_INVALID,
+                "a tag is 1 to 128 letters, digits, . _ or -, and begins with a letter, a digit or _",
+                detail={"tag": text[:200]},
+            )
+    return tuple(Tag(text) for text in texts)
 
 
 def _fields(call: Call, resolution: Resolution, answer: ManifestAnswer) -> dict[str, str]:

@@ -39,7 +39,8 @@ class Target:
     """What a path names.
 
     `base` is the path up to and including ``/v2``; `prefix` what stands before it, "" for nothing. `name` is "" on
-    the endpoints that have none. `reference` is a `Digest` on the endpoints that take only digests.
+    the endpoints that have none. `reference` is a `Digest` on the endpoints that take only digests. `session` is what
+    stands in the place of an upload's id, be it one or not.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class Target:
     prefix: str = ""
     name: RepositoryName = _NAMELESS
     reference: Tag | Digest | None = None
+    session: str = ""
 
     @property
     def digest(self) -> Digest:
@@ -96,8 +98,8 @@ def _endpoint(base: str, prefix: str, rest: list[str]) -> Target:
             return Target(Kind.REFERRERS, base, prefix, _name(name), Digest.parse(digest))
         case [*name, "blobs", "uploads"] | [*name, "blobs", "uploads", ""]:
             return Target(Kind.UPLOADS, base, prefix, _name(name))
-        case [*name, "blobs", "uploads", _]:
-            return Target(Kind.UPLOAD, base, prefix, _name(name))
+        case [*name, "blobs", "uploads", session]:
+            return Target(Kind.UPLOAD, base, prefix, _name(name), session=session)
         case [*name, "blobs", digest]:
             return Target(Kind.BLOB, base, prefix, _name(name), Digest.parse(digest))
         case _:

@@ -20,16 +20,18 @@ from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
 from proxy.core.ports import BlobStore, Clock, MetadataStore
 from proxy.core.rules import RuleBook, RuleSet
-from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
 from proxy.http.application import build_application
 from proxy.http.services import Services
 from proxy.model.digest import Digest
 from proxy.model.rule import CacheRule
+from proxy.storage.blobs.memory import MemoryBlobStore
+from proxy.storage.uploads import MemoryUploadStore
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.retries import Retries
+from tests.support.writing import writing
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,12 @@ async def run_product(
         upstreams = Upstreams(client, tasks, clock, Policy.of(settings, RegistrySettings()), metrics)
         contents = ManifestContents(stores.metadata, stores.blobs)
         fills = Fills(stores.partials, stores.blobs, tasks, clock, filling, settings, 0, metrics)
-        manifests = ManifestService(stores.metadata, contents, upstreams, EveryTagMoves())
+        manifests = ManifestService(stores.metadata, contents, upstreams)
         blobs = BlobService(stores.metadata, stores.blobs, fills, upstreams)
+        rules = RuleBook(RuleSet((rule,)))
+        uploads = MemoryUploadStore(MemoryBlobStore())  # nobody pushes here
         services = Services(
-            rules=RuleBook(RuleSet((rule,))),
+            rules=rules,
             manifests=manifests,
             blobs=blobs,
             listings=ListingService(stores.metadata, upstreams),
@@ -137,6 +141,7 @@ async def run_product(
             server=ServerSettings(port=0),
             ready=lambda: not tasks.draining,
             pulls=Completer(stores.metadata, stores.blobs, manifests, blobs, fills, upstreams, metrics),
+            **writing(rules, (manifests, blobs), contents, (stores.metadata, stores.blobs, uploads), clock, metrics),
         )
         server = await stack.enter_async_context(_server(services))
         session = await stack.enter_async_context(

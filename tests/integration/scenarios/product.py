@@ -1,6 +1,7 @@
 """The whole product in one process, over emulated registries: its services, its upstream client, its listeners."""
 
 import hashlib
+import io
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -22,7 +23,6 @@ from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
 from proxy.core.rules import RuleBook, RuleSet
-from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
 from proxy.http.server import Server
@@ -32,10 +32,12 @@ from proxy.model.rule import CacheRule
 from proxy.storage.blobs.memory import MemoryBlobStore
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from proxy.storage.partials.memory import MemoryPartialStore
+from proxy.storage.uploads import MemoryUploadStore
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.retries import Retries
 from tests.support.clock import FakeClock
+from tests.support.writing import writing
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -87,16 +89,21 @@ class Registry:
 
     @asynccontextmanager
     async def open(
-        self, path: str, *lines: tuple[str, str], method: str = "GET"
+        self, path: str, *lines: tuple[str, str], method: str = "GET", content: bytes | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request with these header lines and yield the answer before its body is read."""
         url = URL(self.base + path, encoded=True)
-        async with self.session.request(method, url, headers=CIMultiDict(lines), allow_redirects=False) as response:
+        data = io.BytesIO(content) if content is not None else None
+        async with self.session.request(
+            method, url, headers=CIMultiDict(lines), data=data, allow_redirects=False
+        ) as response:
             yield response
 
-    async def ask(self, path: str, *lines: tuple[str, str], method: str = "GET") -> Answered:
+    async def ask(
+        self, path: str, *lines: tuple[str, str], method: str = "GET", content: bytes | None = None
+    ) -> Answered:
         """Send a request and read its answer to the end, be it too early."""
-        async with self.open(path, *lines, method=method) as response:
+        async with self.open(path, *lines, method=method, content=content) as response:
             received = bytearray()
             whole = True
             try:
@@ -118,6 +125,10 @@ class Stores:
 
     metadata: MemoryMetadataStore = field(default_factory=MemoryMetadataStore)
     blobs: MemoryBlobStore = field(default_factory=MemoryBlobStore)
+    uploads: MemoryUploadStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uploads = MemoryUploadStore(self.blobs)
 
 
 @dataclass
@@ -129,6 +140,7 @@ class Product:
     clock: FakeClock
     stores: Stores
     tasks: Tasks
+    rules: RuleBook
     registry: Registry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -174,10 +186,11 @@ async def run_product(
         asking = Upstreams(client, tasks, clock, Policy.of(upstreams, RegistrySettings()), metrics)
         contents = ManifestContents(metadata, store)
         fills = Fills(MemoryPartialStore(store), store, tasks, clock, filling, upstreams, 0, metrics)
-        manifests = ManifestService(metadata, contents, asking, EveryTagMoves())
+        manifests = ManifestService(metadata, contents, asking)
         blobs = BlobService(metadata, store, fills, asking)
+        book = RuleBook(RuleSet(known))
         services = Services(
-            rules=RuleBook(RuleSet(known)),
+            rules=book,
             manifests=manifests,
             blobs=blobs,
             pulls=Completer(metadata, store, manifests, blobs, fills, asking, metrics),
@@ -185,10 +198,11 @@ async def run_product(
             metrics=metrics,
             server=ServerSettings(port=0, drain_timeout=timedelta(0)),
             ready=lambda: True,
+            **writing(book, (manifests, blobs), contents, (metadata, store, kept.uploads), clock, metrics),
         )
         mirrors = [MirrorSettings(port=0, rule=rule.prefix) for rule in known]
         async with Server(services, mirrors) as server:
-            yield Product(server, session, clock, kept, tasks)
+            yield Product(server, session, clock, kept, tasks, book)
 
 
 def plain_session() -> aiohttp.ClientSession:

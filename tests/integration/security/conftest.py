@@ -6,6 +6,7 @@ import trustme
 from tests.emulators import Azure, Content, DockerHub, GitLab, Samples, run
 from tests.emulators.content import EVERY_ACCOUNT
 from tests.integration.scenarios.bench import Bench, running
+from tests.integration.security.pusher import Pusher
 from tests.support.clock import FakeClock
 
 
@@ -46,3 +47,15 @@ async def azure(samples: Content, clock: FakeClock, authority: trustme.CA) -> As
         running(emulator, with_account=True) as bench,
     ):
         yield bench
+
+
+@pytest.fixture
+def app(hub: Bench) -> Pusher:
+    """Who pushes to a repository that is hosted here."""
+    return Pusher(hub.registry, "team/app")
+
+
+@pytest.fixture
+def other(hub: Bench) -> Pusher:
+    """Who pushes to another one."""
+    return Pusher(hub.registry, "team/other")

@@ -52,7 +52,7 @@ def test_help_lists_every_command_and_imports_nothing_of_the_product() -> None:
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert told.endswith("IMPORTED set()\n")
-    for command in ("serve", "check-config", "resolve", "refresh", "purge", "rules"):
+    for command in ("serve", "check-config", "resolve", "refresh", "purge", "rules", "repositories"):
         assert f" {command} " in told
 
 
@@ -89,6 +89,10 @@ def test_the_settings_in_force_are_shown_without_secrets(config: Path) -> None:
         ["purge", "a:b"],
         ["rules", "list"],
         ["rules", "validate", "a"],
+        ["repositories", "list"],
+        ["repositories", "show", "a"],
+        ["repositories", "create", "a"],
+        ["repositories", "set-tag-mutability", "a", "IMMUTABLE"],
     ],
 )
 def test_every_command_refuses_a_faulty_configuration_with_a_line_per_fault(tmp_path: Path, command: list[str]) -> None:

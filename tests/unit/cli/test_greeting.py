@@ -27,7 +27,7 @@ def test_the_greeting_tells_addresses_rules_a_command_and_what_is_open() -> None
         "hub/  registry-1.docker.io  anonymous    5m",
         "q/    quay.io               anonymous    never: offline",
         "docker pull 127.0.0.1:5000/hub/library/alpine",
-        "open to every user and program of this machine, without a password.",
+        "open to every user and program of this machine, without a password: to pull, to push and to delete.",
     ):
         assert part in text
 
@@ -60,6 +60,9 @@ def test_what_is_open_names_credentials_and_plain_http() -> None:
         {"SECRET": "x"},
     )
     assert list(exposures(settings)) == [
-        "to everyone who reaches 0.0.0.0, without a password (auth: none), also what the credentials of a reach.",
+        (
+            "to everyone who reaches 0.0.0.0, without a password (auth: none): "
+            "to pull, also with the credentials of a, to push and to delete."
+        ),
         "on the wire: the rule a speaks plain http to a.example.",
     ]

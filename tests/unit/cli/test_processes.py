@@ -53,7 +53,7 @@ def test_hosted_content_is_not_purged(config: Path) -> None:
     assert err.startswith("own/b is hosted here")
 
 
-@pytest.mark.parametrize("command", [["serve"], ["refresh", "a/b"], ["purge", "a/b:1"]])
+@pytest.mark.parametrize("command", [["serve"], ["refresh", "a/b"], ["purge", "a/b:1"], ["repositories", "list"]])
 def test_a_store_that_cannot_be_opened_is_told_in_one_sentence(
     config: Path, command: list[str], tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ RULES = """
   - {prefix: corp, upstream: registry.example.com, credentials: {username: alice, password: {env: ALICE_PASSWORD}}}
   - {prefix: corp/open, upstream: registry.example.com, upstream_prefix: team, ns: true, allow: ["team/*"]}
   - {prefix: away, upstream: away.example, offline: true}
-  - {prefix: gone, upstream: gone.example, revalidate_after: 1h}
+  - {prefix: gone, upstream: gone.example, revalidate_after: 1h, push: allow}
 """
 
 
@@ -193,12 +193,12 @@ async def test_the_rules_are_listed_in_their_order_with_all_that_decides(program
     assert (code, err) == (0, "")
     rows = [[cell.strip() for cell in line.split("   ") if cell.strip()] for line in lines]
     assert rows == [
-        ["rule", "upstream", "credentials", "tags checked after", "allow", "deny"],
-        ["hub", HUB, "anonymous", "5m", "everything", "corp/secret/**"],
-        ["corp", REGISTRY, "user:alice:env:ALICE_PASSWORD", "5m", "everything", "nothing"],
-        ["corp/open", f"{REGISTRY}/team", "anonymous", "5m", "team/*", "nothing"],
-        ["away", "away.example", "anonymous", "never: offline", "everything", "nothing"],
-        ["gone", "gone.example", "anonymous", "1h", "everything", "nothing"],
+        ["rule", "upstream", "credentials", "tags checked after", "allow", "deny", "pushes"],
+        ["hub", HUB, "anonymous", "5m", "everything", "corp/secret/**", "no"],
+        ["corp", REGISTRY, "user:alice:env:ALICE_PASSWORD", "5m", "everything", "nothing", "no"],
+        ["corp/open", f"{REGISTRY}/team", "anonymous", "5m", "team/*", "nothing", "no"],
+        ["away", "away.example", "anonymous", "never: offline", "everything", "nothing", "no"],
+        ["gone", "gone.example", "anonymous", "1h", "everything", "nothing", "yes"],
     ]
     assert program.server.journal == []
 
@@ -217,6 +217,7 @@ async def test_the_rules_are_listed_for_programs_without_a_secret(program: Progr
         "offline": False,
         "allow": [],
         "deny": [],
+        "push": False,
     }
     assert "wonder" not in out
 

@@ -16,7 +16,6 @@ from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
 from proxy.core.rules import Resolution, RuleBook, RuleSet
-from proxy.core.tags import EveryTagMoves
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
 from proxy.http.application import build_application
@@ -26,8 +25,10 @@ from proxy.model.rule import CacheRule
 from proxy.storage.blobs.memory import MemoryBlobStore
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from proxy.storage.partials.memory import MemoryPartialStore
+from proxy.storage.uploads.memory import MemoryUploadStore
 from proxy.telemetry.metrics import Metrics
 from tests.support.clock import FakeClock
+from tests.support.writing import writing
 from tests.unit.http.filler import CountedFills
 from tests.unit.http.upstream import MemoryUpstream
 
@@ -36,6 +37,7 @@ Client = TestClient[Request, Application]
 RULES = (
     CacheRule("docker-hub", parse_upstream("registry-1.docker.io")),
     CacheRule("quay", parse_upstream("quay.io")),
+    CacheRule("open", parse_upstream("open.test"), push=True),
 )
 
 
@@ -63,6 +65,7 @@ class Pulls:
 @dataclass
 class Stack:
     services: Services
+    store: MemoryBlobStore
     upstream: MemoryUpstream
     fills: CountedFills
     clock: FakeClock
@@ -81,17 +84,22 @@ async def stack(clock: FakeClock) -> AsyncIterator[Stack]:
         upstreams = Upstreams(upstream, tasks, clock, Policy(), metrics)
         partials, filling, asking = MemoryPartialStore(store), FillSettings(), UpstreamSettings()
         fills = CountedFills(Fills(partials, store, tasks, clock, filling, asking, 0, metrics))
+        rules, contents = RuleBook(RuleSet(RULES)), ManifestContents(metadata, store)
+        manifests = ManifestService(metadata, contents, upstreams)
+        blobs = BlobService(metadata, store, fills, upstreams)
+        stores = (metadata, store, MemoryUploadStore(store, clock.now))
         services = Services(
-            rules=RuleBook(RuleSet(RULES)),
-            manifests=ManifestService(metadata, ManifestContents(metadata, store), upstreams, EveryTagMoves()),
-            blobs=BlobService(metadata, store, fills, upstreams),
+            rules=rules,
+            manifests=manifests,
+            blobs=blobs,
             listings=ListingService(metadata, upstreams),
             metrics=metrics,
             server=ServerSettings(port=0),
             ready=lambda: health.ready,
             pulls=pulls,
+            **writing(rules, (manifests, blobs), contents, stores, clock, metrics),
         )
-        yield Stack(services, upstream, fills, clock, health, pulls)
+        yield Stack(services, store, upstream, fills, clock, health, pulls)
 
 
 @pytest.fixture

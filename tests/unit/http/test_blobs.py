@@ -64,15 +64,18 @@ async def test_one_range_is_206(client: Client, wanted: str, start: int, stop: i
     assert answer.headers["Content-Length"] == str(stop - start)
 
 
-@pytest.mark.parametrize("wanted", ["bytes=0-4,10-14", "lines=1-2", "bytes=x", "bytes=500-0", "bytes 0-4"])
+@pytest.mark.parametrize("wanted", ["bytes=0-4,10-14", "lines=1-2", "bytes=x", "bytes 0-4"])
 async def test_what_is_no_single_range_is_answered_whole(client: Client, wanted: str) -> None:
     answer = await client.get(PATH, headers={"Range": wanted})
     assert answer.status == 200
     assert await answer.read() == BLOB
 
 
-async def test_a_range_past_the_end_is_416_and_leaves_no_reader(client: Client, stack: Stack) -> None:
-    answer = await client.get(PATH, headers={"Range": f"bytes={SIZE}-"})
+@pytest.mark.parametrize("wanted", [f"bytes={SIZE}-", "bytes=500-0"])
+async def test_a_range_that_holds_no_byte_is_416_and_leaves_no_reader(
+    client: Client, stack: Stack, wanted: str
+) -> None:
+    answer = await client.get(PATH, headers={"Range": wanted})
     assert answer.status == 416
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
     assert (await answer.json())["errors"][0]["code"] == "RANGE_INVALID"

@@ -23,6 +23,7 @@ EXAMPLES = {
     Kind.UPLOADS: "/v2/quay/a/blobs/uploads/",
     Kind.UPLOAD: "/v2/quay/a/blobs/uploads/0f3c",
 }
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND")
 
 
 @pytest.fixture
@@ -44,16 +45,21 @@ def test_every_kind_of_path_has_an_endpoint() -> None:
 def test_routes_are_listed() -> None:
     assert ("GET", "/v2/<name>/manifests/<tag-or-digest>") in routes()
     assert ("HEAD", "/v2/_catalog") in routes()
+    assert ("PATCH", "/v2/<name>/blobs/uploads/<session>") in routes()
 
 
-def test_head_is_answered_wherever_get_is() -> None:
-    methods: dict[str, set[str]] = {}
-    for method, template in routes():
-        methods.setdefault(template, set()).add(method)
-    assert all(answered == {"GET", "HEAD"} for answered in methods.values())
+@pytest.mark.parametrize("kind", list(Kind))
+def test_head_is_answered_wherever_get_is(kind: Kind) -> None:
+    assert ("HEAD" in ENDPOINTS[kind].methods) == ("GET" in ENDPOINTS[kind].methods)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if ENDPOINTS[kind].methods])
+@pytest.mark.parametrize("kind", list(Kind))
+def test_nothing_is_read_and_written_by_one_method(kind: Kind) -> None:
+    assert ENDPOINTS[kind].reads.keys().isdisjoint(ENDPOINTS[kind].writes)
+    assert ENDPOINTS[kind].reads.keys() <= {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if ENDPOINTS[kind].reads])
 async def test_head_is_get_without_the_body(client: Client, kind: Kind) -> None:
     await (await client.get(EXAMPLES[kind])).read()  # from here on both are hits
     head, got = await client.head(EXAMPLES[kind]), await client.get(EXAMPLES[kind])
@@ -65,13 +71,48 @@ async def test_head_is_get_without_the_body(client: Client, kind: Kind) -> None:
     assert head.headers["Content-Length"] == str(len(await got.read()))
 
 
-@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE", "OPTIONS"])
-@pytest.mark.parametrize("kind", list(Kind))
-async def test_writes_are_405(client: Client, stack: Stack, kind: Kind, method: str) -> None:
-    answer = await client.request(method, EXAMPLES[kind], data=b"x" * 1000)
+ABSENT = [(kind, method) for kind in Kind for method in METHODS if method not in ENDPOINTS[kind].methods]
+
+
+@pytest.mark.parametrize(("kind", "method"), ABSENT)
+async def test_what_is_not_in_the_table_is_405(client: Client, stack: Stack, kind: Kind, method: str) -> None:
+    answer = await client.request(method, EXAMPLES[kind].replace("quay/a", "team/app"), data=b"x" * 1000)
     assert answer.status == 405
-    assert answer.headers["Allow"] == ", ".join(ENDPOINTS[kind].methods)
-    assert (await answer.json())["errors"][0]["code"] == "UNSUPPORTED"
+    assert answer.headers.getall("Allow") == [", ".join(ENDPOINTS[kind].methods)]
+    if method != "HEAD":
+        assert (await answer.json())["errors"][0]["code"] == "UNSUPPORTED"
+    assert stack.upstream.requests == []
+
+
+WRITES = [(kind, method) for kind in Kind for method in ENDPOINTS[kind].writes]
+
+
+@pytest.mark.parametrize(("kind", "method"), WRITES)
+@pytest.mark.parametrize("name", ["/v2/quay/a", "/v2/docker-hub/nginx"])
+async def test_a_cache_takes_no_writes(client: Client, stack: Stack, name: str, kind: Kind, method: str) -> None:
+    path = EXAMPLES[kind].replace("/v2/quay/a", name)
+    answer = await client.request(method, path, data=b"x" * 1000)
+    assert answer.status == 405
+    assert answer.headers.getall("Allow") == [", ".join(ENDPOINTS[kind].reads)]
+    if method != "HEAD":
+        [error] = (await answer.json())["errors"]
+        assert error["code"] == "UNSUPPORTED"
+        assert "`push: allow` in the rule" in error["message"]
+    assert stack.upstream.requests == []
+
+
+@pytest.mark.parametrize(("kind", "method"), WRITES)
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [("/open/v2/a", ""), ("/v2/a", "?ns=open.test"), ("/v2/open/a", "?ns=open.test"), ("/v2/team/app", "?ns=x")],
+)
+async def test_no_mirror_layout_takes_writes_whatever_the_rule_permits(
+    client: Client, stack: Stack, kind: Kind, method: str, name: str, query: str
+) -> None:
+    path = EXAMPLES[kind].replace("/v2/quay/a", name) + query
+    answer = await client.request(method, path, data=b"x" * 1000)
+    assert answer.status == 405
+    assert answer.headers.getall("Allow") == [", ".join(ENDPOINTS[kind].reads)]
     assert stack.upstream.requests == []
 
 
@@ -108,9 +149,13 @@ async def test_a_mirror_has_nothing_else(mirror: Client, path: str) -> None:
     assert (await answer.json())["errors"][0]["code"] == "NOT_FOUND"
 
 
-@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-async def test_a_mirror_takes_no_writes(mirror: Client, method: str) -> None:
-    assert (await mirror.request(method, "/v2/a/manifests/latest", data=INDEX)).status == 405
+@pytest.mark.parametrize(("kind", "method"), WRITES)
+async def test_a_mirror_takes_no_writes(stack: Stack, aiohttp_client: AiohttpClient, kind: Kind, method: str) -> None:
+    mirror = await aiohttp_client(build_application(stack.services, mirror="open"))
+    answer = await mirror.request(method, EXAMPLES[kind].replace("/quay/a", "/a"), data=INDEX)
+    assert answer.status == 405
+    assert answer.headers.getall("Allow") == [", ".join(ENDPOINTS[kind].reads)]
+    assert stack.upstream.requests == []
 
 
 @pytest.mark.parametrize(
@@ -140,7 +185,7 @@ async def test_a_mirror_takes_no_writes(mirror: Client, method: str) -> None:
         "http://localhost/v2/quay%2Fa/manifests/latest",
     ],
 )
-@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_path_tricks_reach_nothing(client: Client, stack: Stack, method: str, target: str) -> None:
     answer = await exchange((client.host, client.port or 0), f"{method} {target}")
     assert answer.status in {400, 404}

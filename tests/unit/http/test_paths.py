@@ -11,10 +11,12 @@ HEX = "a" * 64
 DIGEST = Digest("sha256", HEX)
 
 
-def target(kind: Kind, name: str = "", reference: str | Digest | None = None, prefix: str = "") -> Target:
+def target(
+    kind: Kind, name: str = "", reference: str | Digest | None = None, prefix: str = "", session: str = ""
+) -> Target:
     base = f"/{prefix}/v2" if prefix else "/v2"
     known = Tag(reference) if isinstance(reference, str) else reference
-    return Target(kind, base, prefix, RepositoryName(name), known)
+    return Target(kind, base, prefix, RepositoryName(name), known, session)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def target(kind: Kind, name: str = "", reference: str | Digest | None = None, pr
         ("/v2/nginx/tags/list?n=5&last=a", target(Kind.TAGS, "nginx")),
         ("/v2/nginx/blobs/uploads/", target(Kind.UPLOADS, "nginx")),
         ("/v2/nginx/blobs/uploads", target(Kind.UPLOADS, "nginx")),
-        ("/v2/nginx/blobs/uploads/0f3c-11", target(Kind.UPLOAD, "nginx")),
+        ("/v2/nginx/blobs/uploads/0f3c-11", target(Kind.UPLOAD, "nginx", session="0f3c-11")),
         ("/docker-hub/v2/library/nginx/tags/list", target(Kind.TAGS, "library/nginx", prefix="docker-hub")),
         ("/team/hub/v2/x/manifests/y", target(Kind.MANIFEST, "x", "y", prefix="team/hub")),
         ("http://127.0.0.1:5000/v2/nginx/tags/list", target(Kind.TAGS, "nginx")),

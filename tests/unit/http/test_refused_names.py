@@ -56,8 +56,29 @@ async def test_what_was_kept_before_is_not_served_either_until_the_rule_permits_
     assert stack.upstream.requests == asked
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "manifests/latest"),
+        ("DELETE", "manifests/latest"),
+        ("DELETE", f"blobs/{DIGEST}"),
+        ("POST", "blobs/uploads/"),
+        ("PATCH", "blobs/uploads/0f3c"),
+        ("GET", "blobs/uploads/0f3c"),
+    ],
+)
+@pytest.mark.parametrize("rule", ["open", "quay"])
+async def test_what_may_not_be_pulled_is_not_pushed_either(
+    client: Client, stack: Stack, rule: str, method: str, path: str
+) -> None:
+    deny(stack)
+    answer = await client.request(method, f"/v2/{rule}/secret/a/{path}", data=INDEX)
+    assert answer.status == 403
+    assert (await answer.json())["errors"][0]["code"] == "DENIED"
+
+
 async def test_the_same_name_under_another_rule_is_its_own_matter(client: Client, stack: Stack) -> None:
-    first, second = RULES
-    stack.services.rules.replace(RuleSet([replace(first, deny=("secret/**",)), second]))
+    first, *others = RULES
+    stack.services.rules.replace(RuleSet([replace(first, deny=("secret/**",)), *others]))
     assert (await client.get("/v2/docker-hub/secret/a/manifests/latest")).status == 403
     assert (await client.get("/v2/quay/secret/a/manifests/latest")).status == 200

@@ -30,7 +30,20 @@ def test_single_range_is_resolved_and_clamped(header: str, expected: tuple[int, 
     assert found.resolve(1000) == expected
 
 
-@pytest.mark.parametrize("header", ["bytes=1000-", "bytes=1000-2000", f"bytes={'9' * 5000}-", "bytes=-0", "bytes=-00"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "bytes=1000-",
+        "bytes=1000-2000",
+        f"bytes={'9' * 5000}-",
+        "bytes=-0",
+        "bytes=-00",
+        "bytes=500-0",
+        "bytes=500-499",
+        "bytes=2000-1500",
+        f"bytes={'9' * 5000}-0",
+    ],
+)
 def test_range_that_holds_no_byte_is_refused_with_the_size(header: str) -> None:
     found = parse_range(header)
     assert found is not None
@@ -64,7 +77,6 @@ def test_no_range_lies_in_empty_content(header: str) -> None:
         "bytes=1 - 2",
         "bytes=0x1-2",
         "bytes=\u0661-\u0662",  # digits, but not of the grammar
-        "bytes=500-0",
         "bytes=0-1,5-6",
         "bytes=0-1,0-1",
         "items=0-5",
