@@ -48,11 +48,41 @@ RepositoryOption = Annotated[
         help="Also try whether this image, named below the prefix, may be pulled, by a HEAD.",
     ),
 ]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The repository, with or without the server's address.")
+]
+ModeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tag-mutability",
+        metavar="MODE",
+        help="MUTABLE, IMMUTABLE, or one of them _WITH_EXCLUSION; without it, what the configuration says.",
+    ),
+]
+ModeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODE",
+        help="MUTABLE, IMMUTABLE, or one of them _WITH_EXCLUSION; `default`: what the configuration says.",
+    ),
+]
+FiltersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="PATTERN",
+        help="Tags that are excluded, such as `latest` or 'dev-*'; 1 to 5 times with the modes _WITH_EXCLUSION.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 rules_app = typer.Typer(help="Look at the cache rules, and try them.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
+repositories_app = typer.Typer(
+    help="Look at the repositories, make them, and say which tags are immutable.", no_args_is_help=True
+)
+app.add_typer(repositories_app, name="repositories")
 
 
 def main() -> None:
@@ -141,7 +171,8 @@ def purge(
 ) -> None:
     """Drop a kept image: a tag, a digest, or a whole repository.
 
-    The next pull fetches it again. Leaves with 1 where nothing was kept.
+    The next pull fetches it again. Leaves with 1 where nothing was kept, or where it was pushed: that could not be had
+    again.
     """
     from proxy.cli import running  # noqa: PLC0415 - see the module
 
@@ -174,3 +205,58 @@ def validate_rule(
     from proxy.cli import rules  # noqa: PLC0415 - see the module
 
     raise typer.Exit(rules.validate(config, prefix, repository=repository, json=json))
+
+
+@repositories_app.command("list")
+def list_repositories(config: ConfigOption = None, *, json: JsonOption = False) -> None:
+    """Show all repositories: hosted or cache of which upstream, and which of their tags are immutable.
+
+    Like the other commands for repositories, it may be used while a server runs.
+    """
+    from proxy.cli import repositories  # noqa: PLC0415 - see the module
+
+    repositories.list_repositories(config, json=json)
+
+
+@repositories_app.command("show")
+def show_repository(name: NameArgument, config: ConfigOption = None, *, json: JsonOption = False) -> None:
+    """Show a repository. Leaves with 1 where there is none."""
+    from proxy.cli import repositories  # noqa: PLC0415 - see the module
+
+    repositories.show_repository(config, name, json=json)
+
+
+@repositories_app.command("create")
+def create_repository(
+    name: NameArgument,
+    config: ConfigOption = None,
+    tag_mutability: ModeOption = None,
+    filters: FiltersOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Make a repository. Leaves with 1, and changes nothing, where there is one.
+
+    Only with `compatibility: ecr` must a repository be made before it is pushed to.
+    """
+    from proxy.cli import repositories  # noqa: PLC0415 - see the module
+
+    repositories.create(config, name, tag_mutability, filters or (), json=json)
+
+
+@repositories_app.command("set-tag-mutability")
+def set_tag_mutability(
+    name: NameArgument,
+    mode: ModeArgument,
+    config: ConfigOption = None,
+    filters: FiltersOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Say which tags of a repository are immutable, whatever the configuration says of its prefix.
+
+    No tag is changed, and a running server obeys at once. Leaves with 1 where there is no such repository.
+    """
+    from proxy.cli import repositories  # noqa: PLC0415 - see the module
+
+    repositories.set_tag_mutability(config, name, mode, filters or (), json=json)

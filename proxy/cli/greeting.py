@@ -48,11 +48,12 @@ def pull_command(url: str, settings: Settings) -> str:
 def exposures(settings: Settings) -> Iterator[str]:
     """Yield one sentence for each thing that others could use."""
     private = [rule.prefix for rule in settings.rules if rule.credentials is not None]
-    reach = f", also what the credentials of {', '.join(private)} reach" if private else ""
+    reach = f", also with the credentials of {', '.join(private)}" if private else ""
+    rights = f"to pull{reach}, to push and to delete"
     if is_loopback(settings.server.host) and settings.auth is None:
-        yield f"to every user and program of this machine, without a password{reach}."
+        yield f"to every user and program of this machine, without a password: {rights}."
     else:
-        yield f"to everyone who reaches {settings.server.host}, without a password (auth: none){reach}."
+        yield f"to everyone who reaches {settings.server.host}, without a password (auth: none): {rights}."
     for rule in settings.rules:
         if rule.upstream.startswith("http://"):
             yield f"on the wire: the rule {rule.prefix} speaks plain http to {rule.upstream.partition('//')[2]}."

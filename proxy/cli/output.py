@@ -1,11 +1,18 @@
-"""How answers look on standard output: a column of keys for people, one JSON object for programs."""
+"""How answers look on standard output: columns for people, JSON for programs."""
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 _WORDS = {None: "-", True: "yes", False: "no"}
+
+_NARROWEST = 200
+"""Columns for a table that no person looks at: nothing of it may be cut."""
 
 
 def show_json(answer: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
@@ -22,3 +29,16 @@ def show(answer: Mapping[str, object], *, json: bool) -> None:
     for key, value in answer.items():
         word = _WORDS[value] if value is None or isinstance(value, bool) else value
         typer.echo(f"{key.replace('_', ' ').ljust(width)}  {word}")
+
+
+def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, otherwise: str) -> None:
+    """Print a table for people, or without rows the sentence `otherwise`."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _NARROWEST)
+    console.print(table if rows else Text(otherwise))

@@ -4,16 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from proxy.app import validate_rule
 from proxy.cli.configured import load
 from proxy.cli.exits import FAILED, fail, refuse
 from proxy.cli.image import parse_image
-from proxy.cli.output import show, show_json
+from proxy.cli.output import show, show_json, show_table
 from proxy.config.settings import Settings
 from proxy.config.values import format_duration
 from proxy.core.ports import Allowance, Sample
@@ -23,8 +18,7 @@ from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.rule import CacheRule
 from proxy.telemetry.logging import configure_logging
 
-_NARROWEST = 200
-"""Columns for a table that no person looks at: nothing of it may be cut."""
+_HEADINGS = ("rule", "upstream", "credentials", "tags checked after", "allow", "deny", "pushes")
 
 
 def list_rules(config: Path | None, *, json: bool) -> None:
@@ -33,11 +27,8 @@ def list_rules(config: Path | None, *, json: bool) -> None:
     rules = settings.cache_rules()
     if json:
         show_json([_written(rule, settings) for rule in rules])
-        return
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, _NARROWEST)
-    console.print(_table(rules, settings) if rules else Text("there are no rules"))
+    else:
+        show_table(_HEADINGS, [_row(rule, settings) for rule in rules], otherwise="there are no rules")
 
 
 def validate(config: Path | None, prefix: str, *, repository: str | None, json: bool) -> int:
@@ -127,22 +118,18 @@ def _written(rule: CacheRule, settings: Settings) -> Mapping[str, object]:
         "offline": settings.upstreams.offline or rule.offline,
         "allow": rule.allow,
         "deny": rule.deny,
+        "push": rule.push,
     }
 
 
-def _table(rules: tuple[CacheRule, ...], settings: Settings) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("rule", "upstream", "credentials", "tags checked after", "allow", "deny"):
-        table.add_column(heading, overflow="fold")
-    for rule in rules:
-        offline = settings.upstreams.offline or rule.offline
-        cells = (
-            rule.prefix,
-            f"{rule.upstream}/{rule.upstream_prefix}".removesuffix("/"),
-            rule.credentials_id or "anonymous",
-            "never: offline" if offline else format_duration(rule.revalidate_after),
-            " ".join(rule.allow) or "everything",
-            " ".join(rule.deny) or "nothing",
-        )
-        table.add_row(*map(Text, cells))
-    return table
+def _row(rule: CacheRule, settings: Settings) -> tuple[str, ...]:
+    offline = settings.upstreams.offline or rule.offline
+    return (
+        rule.prefix,
+        f"{rule.upstream}/{rule.upstream_prefix}".removesuffix("/"),
+        rule.credentials_id or "anonymous",
+        "never: offline" if offline else format_duration(rule.revalidate_after),
+        " ".join(rule.allow) or "everything",
+        " ".join(rule.deny) or "nothing",
+        "yes" if rule.push else "no",
+    )

@@ -39,7 +39,7 @@ def refresh(config: Path | None, image: str, *, ns: str | None, json: bool) -> N
     resolution, reference = find(settings, image, ns=ns)
     if resolution.refusal is not None:
         fail(resolution.refusal)
-    answer = _run(_refresh(settings, resolution, reference or LATEST))
+    answer = run_on_store(_refresh(settings, resolution, reference or LATEST))
     shown = {
         "repository": resolution.repository,
         "digest": str(answer.digest),
@@ -57,7 +57,7 @@ def purge(config: Path | None, image: str, *, ns: str | None, everything: bool, 
     resolution, reference = find(settings, image, ns=ns)
     if (reference is None) != everything:
         refuse("name a tag or a digest, or drop the whole repository by NAME --all")
-    purged = _run(_purge(settings, resolution, reference))
+    purged = run_on_store(_purge(settings, resolution, reference))
     show({"repository": resolution.repository, "purged": purged}, json=json)
     return 0 if purged else FAILED
 
@@ -76,7 +76,7 @@ async def _purge(settings: Settings, resolution: Resolution, reference: Tag | Di
         return await core.manifests.purge(resolution, reference)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_on_store(work: Coroutine[Any, Any, T]) -> T:
     """Run work on the store, which a running server may be using too, or leave with its failure."""
     configure_logging("warning", "console")
     try:
