@@ -14,6 +14,7 @@ from tests.support.downloads import Download, download
 from tests.support.faulty_registry import FaultyRegistry
 from tests.support.images import Image, digest_of
 from tests.support.pullthrough import Pullthrough
+from tests.support.traces import finished
 
 pytestmark = pytest.mark.e2e
 
@@ -127,19 +128,3 @@ async def test_a_blob_is_on_disk_before_its_name_and_its_name_before_the_databas
     assert max(written) < min(n for n in flushed if n > max(written)) < renamed[0]
     named = min(n for n in listed if n > renamed[0])
     assert any(n > named for n in recorded)
-
-
-def finished(trace: str) -> list[str]:
-    """Return the calls in the order in which they ended, each as one line without its process id."""
-    begun: dict[str, str] = {}
-    calls = []
-    for line in trace.splitlines():
-        pid, _, call = line.partition(" ")
-        call = call.strip()
-        if call.endswith("<unfinished ...>"):
-            begun[pid] = call.removesuffix("<unfinished ...>").rstrip()
-        elif resumed := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
-            calls.append(begun.pop(pid, "") + resumed[1])
-        else:
-            calls.append(call)
-    return calls

@@ -1,15 +1,19 @@
-"""Real clients with stores of their own: dockerd, containerd, podman and skopeo.
+"""Real clients with stores of their own: dockerd, containerd, podman, skopeo, buildah and ORAS.
 
 Each is configured by the very files that the project hands to its users (``deploy/clients``), in which only the
-ports are replaced. `pull` returns the digest that the client took the reference for.
+ports are replaced. `pull` and `push` return the digest that the client took the reference for.
 """
 
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
+
+from oras.client import OrasClient  # type: ignore[import-untyped] # it comes without types
+from oras.oci import Subject  # type: ignore[import-untyped] # as above
 
 from tests.support.parts import Toolbox
 from tests.support.processes import Process, run
@@ -65,6 +69,23 @@ class Docker:
         found = re.search(r"^Digest: (sha256:[0-9a-f]{64})$", said, re.MULTILINE)
         assert found is not None, said
         return found[1]
+
+    def push(self, reference: str) -> str:
+        said = self._run("push", reference)
+        found = re.search(r"^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$", said, re.MULTILINE)
+        assert found is not None, said
+        return found[1]
+
+    def load(self, archive: Path) -> None:
+        """Take the images of an archive into the store."""
+        self._run("load", f"--input={archive}")
+
+    def tag(self, source: str, target: str) -> None:
+        self._run("tag", source, target)
+
+    def remove(self, *references: str) -> None:
+        """Remove names; with the last name of an image, its layers."""
+        self._run("rmi", "--force", *references)
 
     def output_of(self, reference: str, *arguments: str) -> str:
         """Return what a container of the image prints."""
@@ -141,22 +162,8 @@ class Podman:
     """Podman with an empty store, reading `registries` as its registries.conf."""
 
     def __init__(self, toolbox: Toolbox, folder: Path, *, registries: str) -> None:
-        folder.mkdir(parents=True)
-        (folder / "registries.conf").write_text(registries)
-        (folder / "policy.json").write_text(json.dumps(_ACCEPT_ANYTHING))
-        (folder / "storage.conf").write_text(
-            f'[storage]\ndriver = "vfs"\ngraphroot = "{folder / "root"}"\nrunroot = "{folder / "run"}"\n'
-        )
-        (folder / "containers.conf").write_text("")
-        (folder / "auth.json").write_text("{}")
-        self._policy = folder / "policy.json"
-        self._environment = toolbox.environment(
-            CONTAINERS_REGISTRIES_CONF=str(folder / "registries.conf"),
-            CONTAINERS_STORAGE_CONF=str(folder / "storage.conf"),
-            CONTAINERS_CONF=str(folder / "containers.conf"),
-            REGISTRY_AUTH_FILE=str(folder / "auth.json"),
-            TMPDIR=str(folder),
-        )
+        self._folder = folder
+        self._environment = _own_store(toolbox, folder, registries)
         self._podman = [
             toolbox.program("podman"),
             f"--root={folder / 'root'}",
@@ -167,9 +174,25 @@ class Podman:
             "--events-backend=none",
         ]
 
-    def pull(self, reference: str) -> str:
-        pulled = self._run("pull", "--quiet", f"--signature-policy={self._policy}", reference).strip()
+    def pull(self, reference: str, *options: str) -> str:
+        pulled = self._run("pull", "--quiet", *options, reference).strip()
         return self._run("image", "inspect", "--format={{.Digest}}", pulled).strip()
+
+    def push(self, source: str, reference: str, *options: str) -> str:
+        said = self._folder / "digest"
+        self._run("push", *options, f"--digestfile={said}", "--tls-verify=false", source, f"docker://{reference}")
+        return said.read_text()
+
+    def load(self, archive: Path) -> None:
+        """Take the images of an archive into the store."""
+        self._run("load", f"--input={archive}")
+
+    def image_id(self, reference: str) -> str:
+        """Return the digest of the image's configuration."""
+        return f"sha256:{self._run('image', 'inspect', '--format={{.Id}}', reference).strip()}"
+
+    def remove_all(self) -> None:
+        self._run("rmi", "--all", "--force")
 
     def _run(self, *arguments: str) -> str:
         return run([*self._podman, *arguments], environment=self._environment)
@@ -184,7 +207,11 @@ class Skopeo:
         (folder / "policy.json").write_text(json.dumps(_ACCEPT_ANYTHING))
         (folder / "auth.json").write_text("{}")
         self._folder = folder
-        self._environment = toolbox.environment(REGISTRY_AUTH_FILE=str(folder / "auth.json"), TMPDIR=str(folder))
+        # What blobs are where, skopeo keeps for root under /var, unless it takes itself for another user's.
+        own_cache = {"_CONTAINERS_ROOTLESS_UID": "1", "XDG_DATA_HOME": str(folder / "data")}
+        self._environment = toolbox.environment(
+            REGISTRY_AUTH_FILE=str(folder / "auth.json"), TMPDIR=str(folder), **own_cache
+        )
         self._skopeo = [
             toolbox.program("skopeo"),
             f"--policy={folder / 'policy.json'}",
@@ -203,5 +230,109 @@ class Skopeo:
         self._run("copy", "--all", "--preserve-digests", *options, f"docker://{reference}", f"dir:{target}")
         return {file.name: file.read_bytes() for file in target.iterdir()}
 
+    def push(self, source: str, reference: str, *options: str) -> str:
+        """Copy what `source` names (``oci:…``, ``dir:…``, ``docker://…``) to a registry without TLS."""
+        said = self._folder / "digest"
+        self._run("copy", *options, f"--digestfile={said}", "--dest-tls-verify=false", source, f"docker://{reference}")
+        return said.read_text()
+
     def _run(self, *arguments: str) -> str:
         return run([*self._skopeo, *arguments], environment=self._environment)
+
+
+class Buildah:
+    """Buildah with an empty store. It starts no containers: images are built from nothing."""
+
+    def __init__(self, toolbox: Toolbox, folder: Path, *, registries: str) -> None:
+        self._folder = folder
+        self._environment = {**_own_store(toolbox, folder, registries), "BUILDAH_ISOLATION": "chroot"}
+        self._buildah = [
+            toolbox.program("buildah"),
+            f"--root={folder / 'root'}",
+            f"--runroot={folder / 'run'}",
+            "--storage-driver=vfs",
+        ]
+
+    def build(self, name: str, content: Path, *, architecture: str) -> None:
+        """Make an image of one file."""
+        container = self._run("from", "scratch").strip()
+        self._run("config", f"--arch={architecture}", "--os=linux", container)
+        self._run("copy", container, str(content), "/")
+        self._run("commit", "--quiet", "--rm", container, name)
+
+    def push_index(self, names: Sequence[str], reference: str) -> str:
+        """Push an index of images with all of them."""
+        said = self._folder / "digest"
+        self._run("manifest", "create", "list", *names)
+        options = ["--all", f"--digestfile={said}", "--tls-verify=false"]
+        self._run("manifest", "push", *options, "list", f"docker://{reference}")
+        return said.read_text()
+
+    def _run(self, *arguments: str) -> str:
+        return run([*self._buildah, *arguments], environment=self._environment)
+
+
+class Oras:
+    """ORAS: files as layers of artifacts, in a registry without TLS."""
+
+    def __init__(self, address: str) -> None:
+        self._client = OrasClient(hostname=address, insecure=True)
+
+    def push(
+        self,
+        reference: str,
+        files: Mapping[Path, str],
+        *,
+        config: tuple[Path, str] | None = None,
+        subject: tuple[str, str, int] | None = None,
+        chunk: int | None = None,
+    ) -> str:
+        """Push `files` and `config` by their media types; attached to `subject`: media type, digest and size.
+
+        With `chunk` every file goes in pieces of that size.
+        """
+        answer = self._client.push(
+            reference,
+            files=[f"{path}:{media_type}" for path, media_type in files.items()],
+            manifest_config=None if config is None else f"{config[0]}:{config[1]}",
+            subject=None if subject is None else Subject(*subject),
+            disable_path_validation=True,
+            do_chunked=chunk is not None,
+            **({} if chunk is None else {"chunk_size": chunk}),
+            quiet=True,
+        )
+        digest: str = answer.headers["Docker-Content-Digest"]
+        return digest
+
+    def pull(self, reference: str, folder: Path) -> dict[str, bytes]:
+        """Return the files of an artifact by name."""
+        files: list[str] = self._client.pull(reference, outdir=str(folder))
+        return {Path(file).name: Path(file).read_bytes() for file in files}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.session.close()
+
+
+def _own_store(toolbox: Toolbox, folder: Path, registries: str) -> dict[str, str]:
+    """Write what containers/storage and containers/image read, all of it under `folder`; return the environment."""
+    # Of a policy that is an option, not every command of these programs takes notice; of the home's, all do.
+    at_home = folder / ".config" / "containers"
+    at_home.mkdir(parents=True)
+    (at_home / "policy.json").write_text(json.dumps(_ACCEPT_ANYTHING))
+    (folder / "registries.conf").write_text(registries)
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{folder / "root"}"\nrunroot = "{folder / "run"}"\n'
+    )
+    (folder / "containers.conf").write_text("")
+    (folder / "auth.json").write_text("{}")
+    return toolbox.environment(
+        HOME=str(folder),
+        CONTAINERS_REGISTRIES_CONF=str(folder / "registries.conf"),
+        CONTAINERS_STORAGE_CONF=str(folder / "storage.conf"),
+        CONTAINERS_CONF=str(folder / "containers.conf"),
+        REGISTRY_AUTH_FILE=str(folder / "auth.json"),
+        TMPDIR=str(folder),
+    )

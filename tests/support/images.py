@@ -5,9 +5,11 @@ A layer is the file tree of one package as ``dpkg-deb`` gives it, compressed wit
 
 import gzip
 import hashlib
+import io
 import json
 import random
 import subprocess
+import tarfile
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+HELM_CHART = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -80,16 +87,51 @@ def build(
     return of_blobs(config, compressed)
 
 
-def of_blobs(config: bytes, layers: Sequence[bytes]) -> Image:
-    """Return an image over these bytes, whatever they are."""
+def of_blobs(
+    config: bytes,
+    layers: Sequence[bytes],
+    *,
+    media_type: str = OCI_MANIFEST,
+    config_type: str = OCI_CONFIG,
+    layer_type: str = OCI_LAYER,
+    **more: object,
+) -> Image:
+    """Return an image over these bytes, whatever they are; `more` are further fields of the manifest."""
     manifest = {
         "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": OCI_CONFIG, "digest": digest_of(config), "size": len(config)},
-        "layers": [{"mediaType": OCI_LAYER, "digest": digest_of(layer), "size": len(layer)} for layer in layers],
+        "mediaType": media_type,
+        "config": {"mediaType": config_type, "digest": digest_of(config), "size": len(config)},
+        "layers": [{"mediaType": layer_type, "digest": digest_of(layer), "size": len(layer)} for layer in layers],
+        **more,
     }
     blobs = {digest_of(blob): blob for blob in (config, *layers)}
-    return Image(json.dumps(manifest).encode(), OCI_MANIFEST, blobs)
+    return Image(json.dumps(manifest).encode(), media_type, blobs)
+
+
+def as_docker(image: Image) -> Image:
+    """Return the image with the same content and the media types of Docker's schema 2."""
+    return of_blobs(
+        image.blobs[image.config],
+        [image.blobs[layer] for layer in image.layers],
+        media_type=DOCKER_MANIFEST,
+        config_type=DOCKER_CONFIG,
+        layer_type=DOCKER_LAYER,
+    )
+
+
+def variants(image: Image, count: int) -> list[Image]:
+    """Return `count` images over the blobs of `image`, whose manifests differ in an annotation."""
+    document = json.loads(image.manifest)
+    manifests = [{**document, "annotations": {"variant": str(number)}} for number in range(count)]
+    return [Image(json.dumps(manifest).encode(), image.media_type, image.blobs) for manifest in manifests]
+
+
+def chart(name: str, version: str) -> Image:
+    """Return a chart with one file, as Helm packs it."""
+    about = {"apiVersion": "v2", "name": name, "version": version}
+    files = _tar({f"{name}/Chart.yaml": json.dumps(about).encode()})
+    packed = gzip.compress(files, mtime=0)
+    return of_blobs(json.dumps(about).encode(), [packed], config_type=HELM_CONFIG, layer_type=HELM_CHART)
 
 
 def index(images: Mapping[str, Image]) -> Image:
@@ -107,6 +149,33 @@ def tree(deb: Path) -> bytes:
     return subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True).stdout
 
 
+def write_archive(image: Image, reference: str, file: Path) -> None:
+    """Write the image as ``docker save`` does, under a name with a tag."""
+    names = {
+        digest: f"{digest.removeprefix('sha256:')}.{'json' if digest == image.config else 'tar'}"
+        for digest in image.blobs
+    }
+    about = {
+        "Config": names[image.config],
+        "RepoTags": [reference],
+        "Layers": [names[layer] for layer in image.layers],
+    }
+    files = {names[digest]: blob for digest, blob in image.blobs.items()}
+    file.write_bytes(_tar({"manifest.json": json.dumps([about]).encode(), **files}))
+
+
+def write_layout(image: Image, tag: str, folder: Path) -> None:
+    """Write an image, or an index with all its images, as an OCI image layout with one tag."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    named = {**image.descriptor, "annotations": {"org.opencontainers.image.ref.name": tag}}
+    (folder / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [named]}))
+    for each in (image, *image.children):
+        for digest, blob in {each.digest: each.manifest, **each.blobs}.items():
+            (blobs / digest.removeprefix("sha256:")).write_bytes(blob)
+
+
 def push(image: Image, registry: str, repository: str, reference: str) -> None:
     """Store `image` in a registry (``http://127.0.0.1:5000``) under `reference`, a tag or a digest."""
     for child in image.children:
@@ -117,6 +186,17 @@ def push(image: Image, registry: str, repository: str, reference: str) -> None:
         joined = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         _request("PUT", joined, blob, "application/octet-stream")
     _request("PUT", f"{registry}/v2/{repository}/manifests/{reference}", image.manifest, image.media_type)
+
+
+def _tar(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive of `files` that is the same on each run."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def _request(method: str, url: str, body: bytes = b"", content_type: str = "") -> Mapping[str, str]:

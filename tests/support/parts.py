@@ -36,6 +36,7 @@ class Part:
     check: tuple[str, ...]
 
 
+BUILDAH = Part("buildah", ("buildah",), ("buildah", "--version"))
 DOCKER = Part("docker.io", ("dockerd", "docker", "containerd", "runc"), ("dockerd", "--version"))
 CONTAINERD = Part("containerd", ("containerd", "ctr"), ("containerd", "--version"))
 PODMAN = Part("podman", ("podman", "conmon"), ("podman", "--version"))

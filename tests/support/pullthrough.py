@@ -5,6 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,6 +104,15 @@ class Pullthrough:
         """Return the sizes of unfinished blobs by their digests."""
         found = self.layout.fills.glob("*/*/*.part")
         return {f"{path.parts[-3]}:{path.stem}": path.stat().st_size for path in found}
+
+    def uploads(self) -> dict[Path, int]:
+        """Return the sizes of the files of uploads under way, and of what is written before it has a name."""
+        sizes = {}
+        for folder in (self.layout.sessions, self.layout.uploads):
+            for path in folder.glob("*"):
+                with suppress(FileNotFoundError):  # it was finished meanwhile
+                    sizes[path] = path.stat().st_size
+        return sizes
 
     def _is_ready(self) -> bool:
         try:
