@@ -66,4 +66,16 @@ class EcrCredentials:
         return f"ecr:{self.region}"
 
 
-CredentialsSource = UserPassword | DockerConfig | CredentialHelper | EcrCredentials
+@dataclass(frozen=True, slots=True)
+class SecretCredentials:
+    """A secret by its ARN, or by its name: a JSON object with ``username`` and ``accessToken``, as ECR has it."""
+
+    arn: str
+
+    @property
+    def identity(self) -> str:
+        """Tell this source from others, without a secret."""
+        return f"secret:{self.arn}"
+
+
+CredentialsSource = UserPassword | DockerConfig | CredentialHelper | EcrCredentials | SecretCredentials

@@ -1,0 +1,1 @@
+"""Lifecycle policies: read, judged, previewed and carried out."""

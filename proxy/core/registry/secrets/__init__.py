@@ -1,0 +1,1 @@
+"""Secrets: how they are named and kept, their versions, and the accounts in them."""
