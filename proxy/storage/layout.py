@@ -9,6 +9,7 @@
       sessions/<uuid>.json           what an upload of a client is; it may take many requests
       sessions/<uuid>.part           the bytes of that upload, and its lock
       uploads/<hex>                  content that one call is writing; nobody's once that has ended
+      keys/<name>.key                keys that the store made for itself; nobody else may read them
       metadata.sqlite                repositories, tags, manifests, proofs
 """
 
@@ -69,3 +70,7 @@ class Layout:
     def session_part(self, upload: UUID) -> Path:
         """Return the file that an upload appends to and is locked by."""
         return self.sessions / f"{upload}.part"
+
+    def key(self, name: str) -> Path:
+        """Return the file of a key."""
+        return self.root / "keys" / f"{name}.key"

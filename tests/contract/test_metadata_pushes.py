@@ -7,6 +7,7 @@ import pytest
 
 from proxy.core.ports import (
     ContentMissingError,
+    ManifestKeptError,
     ManifestPush,
     MetadataStore,
     RepositoryRecord,
@@ -40,13 +41,6 @@ MUTABLE = TagPolicy(TagMutability.MUTABLE)
 ONLY_LATEST_MOVES = TagPolicy(TagMutability.IMMUTABLE_WITH_EXCLUSION, ("latest", "dev-*"))
 ONLY_RELEASES_STAY = TagPolicy(TagMutability.MUTABLE_WITH_EXCLUSION, ("v*",))
 KEPT = TagWrite(default=IMMUTABLE)
-
-
-@pytest.fixture
-async def store(metadata: MetadataStore) -> MetadataStore:
-    """A store that knows the repository, and nothing in it."""
-    await metadata.create_repository(RepositoryRecord(REPOSITORY, 1.5))
-    return metadata
 
 
 # --- repositories -------------------------------------------------------------------------------------------------
@@ -136,6 +130,25 @@ async def test_a_push_again_replaces_record_and_children(store: MetadataStore) -
 
     assert await store.descriptor(REPOSITORY, BLOB, None) is None
     assert await store.descriptor(REPOSITORY, SUBJECT, None) == Descriptor("layer", SUBJECT, 7)
+
+
+@pytest.mark.parametrize("kept_from", [None, HUB, QUAY])
+async def test_a_manifest_keeps_the_media_type_that_it_came_with(
+    store: MetadataStore, kept_from: Provenance | None
+) -> None:
+    await remember(store, manifest(subject=SUBJECT), Descriptor("layer", BLOB, 7), provenance=kept_from)
+    push = ManifestPush(manifest(media_type="application/json"), tags=TagWrite((pushed("new", "manifest"),)))
+    with pytest.raises(ManifestKeptError) as raised:
+        await store.push(REPOSITORY, push, HUB)
+
+    assert raised.value.record == manifest(subject=SUBJECT)
+    assert await store.referrers(REPOSITORY, SUBJECT, None, "", 10) == [manifest(subject=SUBJECT)]
+    assert await store.descriptor(REPOSITORY, BLOB, kept_from) == Descriptor("layer", BLOB, 7)
+    assert await store.tag(REPOSITORY, Tag("new")) is None
+
+    await store.delete_manifest(REPOSITORY, manifest().digest)
+    await store.push(REPOSITORY, push, HUB)
+    assert await store.manifest(REPOSITORY, manifest().digest, HUB) == push.manifest
 
 
 async def test_a_push_to_no_repository_keeps_nothing(metadata: MetadataStore) -> None:

@@ -364,6 +364,20 @@ async def test_referrers_are_those_of_the_repository_ordered_by_digest(store: Me
     assert await store.referrers(REPOSITORY, SUBJECT, None, "", 0) == []
 
 
+async def test_large_referrers_come_a_few_at_a_time(store: MetadataStore) -> None:
+    sizes = [3, 5, 1, 9, 2, 2, 2, 8, 4]
+    records = [manifest(str(number), subject=SUBJECT, size=size << 20) for number, size in enumerate(sizes)]
+    for number, record in enumerate(records):
+        await remember(store, record, provenance=(HUB, QUAY, None)[number % 3])
+    pages = [await store.referrers(REPOSITORY, SUBJECT, None, "", 100)]
+    while pages[-1]:
+        pages.append(await store.referrers(REPOSITORY, SUBJECT, None, str(pages[-1][-1].digest), 100))
+
+    assert [record for page in pages for record in page] == sorted(records, key=lambda record: record.digest)
+    assert all(len(page) == 1 or sum(record.size for record in page) <= 8 << 20 for page in pages[:-1])
+    assert len(pages) < len(records)
+
+
 async def test_referrers_of_one_type_are_told_from_others(store: MetadataStore) -> None:
     types = {"sbom": ("a", "c", "d"), "sig": ("b",), None: ("e",)}
     for artifact_type, names in types.items():

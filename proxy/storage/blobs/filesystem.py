@@ -31,11 +31,13 @@ _log = structlog.get_logger(__name__)
 class FilesystemBlobStore:
     """The `BlobStore` port on one local file system. Call `prepare` once before anything else.
 
-    Several processes may share the folder. `threads` stays the caller's, who closes it after the last use.
+    Several processes may share the folder. `threads` stay the caller's, who closes them after the last use. Blobs are
+    written in `writers`, if there are any: a device may be slow to take what is written, and readers need not wait.
     """
 
-    def __init__(self, layout: Layout, threads: Threads) -> None:
+    def __init__(self, layout: Layout, threads: Threads, writers: Threads | None = None) -> None:
         """Touch nothing yet."""
+        self._writers = writers or threads
         self._layout = layout
         self._threads = threads
         self._folders = DurableFolders(layout.root)
@@ -63,10 +65,10 @@ class FilesystemBlobStore:
         """Begin a blob; leaving without `commit` leaves no trace, also when the leaving task was cancelled."""
         upload = Upload(self._layout, self._folders, expected)
         try:
-            yield _FileWriter(upload, self._threads)
+            yield _FileWriter(upload, self._writers)
         finally:
             # Shielded: were it cancelled while it waits for a thread, the file would stay until the next start.
-            await asyncio.shield(self._threads.run(upload.discard))
+            await asyncio.shield(self._writers.run(upload.discard))
 
     async def delete(self, digest: Digest) -> bool:
         """Remove a blob, durably; tell whether it was there. Open readers go on."""

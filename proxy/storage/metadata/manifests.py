@@ -1,6 +1,9 @@
 """The `Manifests` port in SQL."""
 
+import heapq
+import time
 from collections.abc import Sequence
+from operator import attrgetter
 
 from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects.sqlite import insert
@@ -8,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from proxy.core.ports import (
     ContentMissingError,
+    ManifestKeptError,
     ManifestPush,
     ManifestRecord,
     RepositoryUnknownError,
@@ -18,6 +22,7 @@ from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import Provenance
 from proxy.storage.metadata.catalog import keep_tags
+from proxy.storage.metadata.pages import page_of
 from proxy.storage.metadata.provenances import (
     Lookup,
     OnDatabase,
@@ -68,6 +73,9 @@ class SqlManifests(OnDatabase):
             unheld = _MANIFESTS.absent(connection, repository, missing & push.manifests, provenance)
             if missing := (missing & push.blobs) | unheld:
                 raise ContentMissingError(sorted(missing))
+            for row in _MANIFESTS.all(connection, repository, push.manifest.digest, None):
+                if row.media_type != push.manifest.media_type:
+                    raise ManifestKeptError(_manifest_record(row))
             provenance_id = keep_provenance(connection, repository_id, None)
             _keep_manifest(connection, provenance_id, push.manifest)
             _keep_children(connection, provenance_id, push.manifest.digest, push.children)
@@ -105,7 +113,10 @@ class SqlManifests(OnDatabase):
     async def referrers(
         self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
     ) -> list[ManifestRecord]:
-        """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest."""
+        """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest.
+
+        Fewer, but one at least, where they are large.
+        """
         here = select(provenances.c.id).where(provenances.c.repository_id == id_of(repository))
         query = select(manifests).where(manifests.c.subject == str(subject), manifests.c.digest > after)
         if artifact_type is not None:
@@ -113,13 +124,11 @@ class SqlManifests(OnDatabase):
         query = query.order_by(manifests.c.digest).limit(limit)
 
         def work(connection: Connection) -> list[ManifestRecord]:
-            # One query a provenance, of which there are few: each comes in order out of an index. A manifest that
-            # came from two sources is one referrer.
-            found: dict[str, Row[tuple[object, ...]]] = {}
-            for provenance_id in connection.scalars(here).all():
-                rows = connection.execute(query.where(manifests.c.provenance_id == provenance_id))
-                found |= {row.digest: row for row in rows}
-            return [_manifest_record(found[digest]) for digest in sorted(found)[:limit]]
+            # One query a provenance, of which there are few: each comes in order out of an index, a row when it is
+            # wanted. A manifest that came from two sources is one referrer.
+            provenance_ids = connection.scalars(here).all()
+            rows = [connection.execute(query.where(manifests.c.provenance_id == each)) for each in provenance_ids]
+            return page_of(map(_manifest_record, heapq.merge(*rows, key=attrgetter("digest"))), limit)
 
         return await self._database.read("manifests.referrers", work)
 
@@ -145,8 +154,10 @@ def _keep_manifest(connection: Connection, provenance_id: int, manifest: Manifes
         artifact_type=manifest.artifact_type,
         subject=None if manifest.subject is None else str(manifest.subject),
         annotations=dict(manifest.annotations),
+        pushed_at=time.time(),
     )
-    connection.execute(replacing(statement))
+    # What is kept again, as each push of the same image does, came when it came first.
+    connection.execute(replacing(statement, "pushed_at", "pulled_at"))
 
 
 def _keep_children(

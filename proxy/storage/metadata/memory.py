@@ -1,12 +1,13 @@
 """Metadata in memory: the twin of the SQL store, for tests. Every method runs without a pause, so it is atomic."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.core.ports import (
     ContentMissingError,
     Listing,
+    ManifestKeptError,
     ManifestPush,
     ManifestRecord,
     RepositoryRecord,
@@ -15,11 +16,16 @@ from proxy.core.ports import (
     TagRecord,
     TagWrite,
 )
+from proxy.core.registry.ports import NotEmptyError
+from proxy.core.registry.records import PLAIN, ImageRecord, PullNote, RepositoryDetails
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
+from proxy.model.media_types import IMAGES, INDEXES
 from proxy.model.reference import RepositoryName, Tag
 from proxy.model.rule import UPLOADED, Provenance
 from proxy.model.tag_policy import TagPolicy
+from proxy.storage.metadata.memory_administration import MemoryAdministration
+from proxy.storage.metadata.pages import page_of
 
 _UPLOADED = Provenance(UPLOADED, UPLOADED)
 
@@ -37,15 +43,19 @@ class _Held:
 class _Repository:
     created_at: float = field(default_factory=time.time)
     policy: TagPolicy | None = None
+    details: RepositoryDetails = PLAIN
+    pushed_at: dict[Digest, float] = field(default_factory=dict)
+    pulled_at: dict[Digest, float] = field(default_factory=dict)
     tags: dict[Tag, TagRecord] = field(default_factory=dict)
     held: dict[Provenance, _Held] = field(default_factory=dict)
 
 
-class MemoryMetadataStore:
-    """The `MetadataStore` port over dictionaries."""
+class MemoryMetadataStore(MemoryAdministration):
+    """The `RegistryStore` port over dictionaries."""
 
     def __init__(self) -> None:
         """Start empty."""
+        super().__init__()
         self._repositories: dict[RepositoryName, _Repository] = {}
         self._listings: dict[tuple[RepositoryName, str], tuple[str, Listing]] = {}
 
@@ -97,13 +107,13 @@ class MemoryMetadataStore:
     async def repository(self, name: RepositoryName) -> RepositoryRecord | None:
         """Return the repository, or None."""
         known = self._repositories.get(name)
-        return None if known is None else RepositoryRecord(name, known.created_at, known.policy)
+        return None if known is None else _record(name, known)
 
     async def create_repository(self, record: RepositoryRecord) -> bool:
         """Make the repository; tell whether it was not there before."""
         if record.name in self._repositories:
             return False
-        self._repositories[record.name] = _Repository(record.created_at, record.tag_policy)
+        self._repositories[record.name] = _Repository(record.created_at, record.tag_policy, record.details)
         return True
 
     async def set_tag_policy(self, name: RepositoryName, policy: TagPolicy | None) -> bool:
@@ -125,6 +135,7 @@ class MemoryMetadataStore:
         """Keep the repository, the manifest, its children and the tags together, or raise `TagKeptError`."""
         self._check_tags(repository, tags or TagWrite())
         self._keep(self._hold(repository, provenance), manifest, children)
+        self._repositories[repository].pushed_at.setdefault(manifest.digest, time.time())
         self._tags(repository).update({record.tag: record for record in (tags or TagWrite()).records})
 
     async def push(self, repository: RepositoryName, push: ManifestPush, provenance: Provenance | None) -> None:
@@ -136,8 +147,13 @@ class MemoryMetadataStore:
         held = {digest for held in visible for digest in held.manifests}
         if missing := (push.blobs - proven) | (push.manifests - proven - held):
             raise ContentMissingError(sorted(missing))
+        for each in self._visible(repository, None):
+            kept = each.manifests.get(push.manifest.digest)
+            if kept is not None and kept.media_type != push.manifest.media_type:
+                raise ManifestKeptError(kept)
         self._check_tags(repository, push.tags)
         self._keep(self._hold(repository, None), push.manifest, push.children)
+        self._repositories[repository].pushed_at.setdefault(push.manifest.digest, time.time())
         self._tags(repository).update({record.tag: record for record in push.tags.records})
 
     async def manifest(
@@ -173,16 +189,19 @@ class MemoryMetadataStore:
     async def referrers(
         self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
     ) -> list[ManifestRecord]:
-        """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest."""
-        found = {
-            manifest.digest: manifest
+        """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest.
+
+        Fewer, but one at least, where they are large.
+        """
+        found = [
+            manifest
             for held in self._visible(repository, None)
             for manifest in held.manifests.values()
             if manifest.subject == subject
             and artifact_type in {None, manifest.artifact_type}
             and str(manifest.digest) > after
-        }
-        return sorted(found.values(), key=lambda manifest: str(manifest.digest))[:limit]
+        ]
+        return page_of(sorted(found, key=lambda manifest: str(manifest.digest)), limit)
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""
@@ -193,6 +212,10 @@ class MemoryMetadataStore:
         for held in self._visible(repository, None):
             known |= held.manifests.pop(digest, None) is not None
             held.children.pop(digest, None)
+        if known:
+            here = self._repositories[repository]
+            here.pushed_at.pop(digest, None)
+            here.pulled_at.pop(digest, None)
         return known
 
     async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
@@ -224,12 +247,127 @@ class MemoryMetadataStore:
         """Keep a list, replacing any under `key`."""
         self._listings[repository, key] = (source, listing)
 
+    async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories whose names are greater than `after`, in order of name."""
+        names = sorted(name for name in self._repositories if name > after)[:limit]
+        return [_record(name, self._repositories[name]) for name in names]
+
+    async def alter_repository(
+        self, name: RepositoryName, change: Callable[[RepositoryRecord], RepositoryRecord]
+    ) -> RepositoryRecord | None:
+        """Replace tag policy and details by what `change` makes of them."""
+        known = self._repositories.get(name)
+        if known is None:
+            return None
+        changed = change(_record(name, known))
+        known.policy, known.details = changed.tag_policy, changed.details
+        return changed
+
+    async def remove_repository(self, name: RepositoryName, *, force: bool) -> RepositoryRecord | None:
+        """Remove a repository with all that hangs on it and return it, or None."""
+        known = self._repositories.get(name)
+        if known is None:
+            return None
+        if not force and any(held.manifests for held in known.held.values()):
+            raise NotEmptyError
+        await self.delete_repository(name)
+        return _record(name, known)
+
+    async def images(
+        self, repository: RepositoryName, after: str, limit: int, *, tagged: bool | None = None
+    ) -> list[ImageRecord]:
+        """Return up to `limit` images whose digests are greater than `after`, in order of digest."""
+        found = self._images(repository)
+        chosen = [one for one in found if str(one.digest) > after and tagged in {None, bool(one.tags)}]
+        return chosen[:limit]
+
+    async def images_named(
+        self, repository: RepositoryName, digests: Sequence[Digest], tags: Sequence[Tag]
+    ) -> list[ImageRecord]:
+        """Return the images that have one of `digests` or `tags`, in order of digest."""
+        return [one for one in self._images(repository) if one.digest in digests or not set(tags).isdisjoint(one.tags)]
+
+    async def parents(self, repository: RepositoryName, digests: Iterable[Digest]) -> dict[Digest, set[Digest]]:
+        """Return which manifests kept in the repository name each of `digests` among their children."""
+        naming = self._naming(repository)
+        return {digest: naming[digest] for digest in digests if digest in naming}
+
+    async def remove_tag(self, repository: RepositoryName, tag: Tag, digest: Digest | None) -> Digest | None:
+        """Remove a tag, and its manifest if that was its last tag."""
+        record = self._tags(repository).get(tag)
+        if record is None or digest not in {None, record.digest}:
+            return None
+        del self._tags(repository)[tag]
+        if all(other.digest != record.digest for other in self._tags(repository).values()):
+            await self.remove_images(repository, [record.digest])
+        return record.digest
+
+    async def remove_images(self, repository: RepositoryName, digests: Sequence[Digest]) -> list[Digest]:
+        """Remove manifests with all their tags."""
+        going, naming = set(digests), self._naming(repository)
+        while kept := {one for one in going if naming.get(one, set()) - going}:
+            going -= kept
+        there = {one.digest for one in self._images(repository)}
+        removed = [one for one in dict.fromkeys(digests) if one in going and one in there]
+        for one in removed:
+            await self.delete_manifest(repository, one)
+        return removed
+
+    async def remove_unchanged(self, repository: RepositoryName, images: Sequence[ImageRecord]) -> list[Digest]:
+        """Remove images whose tags and last pull are still as the records say."""
+        now = {one.digest: (one.tags, one.pulled_at) for one in self._images(repository)}
+        same = [one.digest for one in images if now.get(one.digest) == (one.tags, one.pulled_at)]
+        return await self.remove_images(repository, same)
+
+    async def note_pulls(self, notes: Sequence[PullNote]) -> None:
+        """Keep when images were last pulled."""
+        for note in notes:
+            known = self._repositories.get(note.repository)
+            if known is not None and note.digest in known.pushed_at:
+                known.pulled_at[note.digest] = max(note.at, known.pulled_at.get(note.digest, note.at))
+
     async def close(self) -> None:
         """Release nothing."""
 
     def _tags(self, repository: RepositoryName) -> dict[Tag, TagRecord]:
         known = self._repositories.get(repository)
         return known.tags if known is not None else {}
+
+    def _naming(self, repository: RepositoryName) -> dict[Digest, set[Digest]]:
+        """Return which manifests of the repository name a digest."""
+        naming: dict[Digest, set[Digest]] = {}
+        for held in self._visible(repository, None):
+            for manifest, children in held.children.items():
+                for child in children:
+                    naming.setdefault(child.digest, set()).add(manifest)
+        return naming
+
+    def _images(self, repository: RepositoryName) -> list[ImageRecord]:
+        known = self._repositories.get(repository)
+        if known is None:
+            return []
+        manifests = {digest: one for held in known.held.values() for digest, one in held.manifests.items()}
+        children = {digest: some for held in known.held.values() for digest, some in held.children.items()}
+        images = {digest: _content(some) for digest, some in children.items()}
+        sizes = images | {
+            digest: max((images.get(child.digest, 0) for child in children[digest]), default=0)
+            for digest, manifest in manifests.items()
+            if manifest.media_type in INDEXES
+        }
+        return [
+            ImageRecord(
+                digest=digest,
+                media_type=manifest.media_type,
+                size=manifest.size,
+                content_size=sizes.get(digest, 0),
+                pushed_at=known.pushed_at[digest],
+                tags=tuple(sorted(tag.tag for tag in known.tags.values() if tag.digest == digest)),
+                artifact_type=manifest.artifact_type,
+                subject=manifest.subject,
+                pulled_at=known.pulled_at.get(digest),
+            )
+            for digest, manifest in sorted(manifests.items(), key=lambda item: str(item[0]))
+        ]
 
     def _check_tags(self, repository: RepositoryName, write: TagWrite) -> None:
         known = self._repositories.get(repository)
@@ -255,3 +393,12 @@ class MemoryMetadataStore:
                 )
                 if here or origin == provenance:
                     yield held
+
+
+def _record(name: RepositoryName, known: _Repository) -> RepositoryRecord:
+    return RepositoryRecord(name, known.created_at, known.policy, known.details)
+
+
+def _content(children: Iterable[Descriptor]) -> int:
+    content = {child.digest: child.size for child in children if child.media_type not in INDEXES | IMAGES}
+    return sum(content.values())

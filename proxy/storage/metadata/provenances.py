@@ -1,7 +1,7 @@
 """Which content a request may see, in SQL: the rule that manifests, descriptors and proofs share."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import Row, ScalarSelect, Table, and_, bindparam, literal, or_, select
@@ -15,6 +15,7 @@ from proxy.storage.metadata.database import Database
 from proxy.storage.metadata.schema import provenances, repositories
 
 _PART: Final = 500
+"""Values that go into one statement: how many parameters it may have is limited."""
 
 
 class OnDatabase:
@@ -87,10 +88,8 @@ class Lookup:
         """Return those of `digests` for which there is no such row."""
         query = self._here_among if provenance is None else self._answering_among
         absent = {str(digest): digest for digest in digests}
-        # In parts: how many parameters a statement may have is limited.
-        texts = sorted(absent)
-        for start in range(0, len(texts), _PART):
-            values = _values(repository, provenance) | {"digests": texts[start : start + _PART]}
+        for part in parts_of(set(absent)):
+            values = _values(repository, provenance) | {"digests": part}
             for known in connection.scalars(query, values):
                 absent.pop(known, None)
         return set(absent.values())
@@ -101,6 +100,13 @@ def _values(repository: RepositoryName, provenance: Provenance | None) -> dict[s
     if provenance is not None:
         values |= {"source": provenance.source, "account": provenance.account}
     return values
+
+
+def parts_of(values: Collection[str]) -> Iterator[list[str]]:
+    """Yield `values` in order, as many at a time as one statement takes."""
+    listed = sorted(values)
+    for start in range(0, len(listed), _PART):
+        yield listed[start : start + _PART]
 
 
 def known_id(connection: Connection, repository: RepositoryName) -> int | None:
@@ -127,9 +133,9 @@ def keep_provenance(connection: Connection, repository_id: int, provenance: Prov
     return provenance_id
 
 
-def replacing(statement: Insert) -> Insert:
-    """Return an insert that takes the place of a row with the same primary key."""
-    columns = statement.table.columns
+def replacing(statement: Insert, *staying: str) -> Insert:
+    """Return an insert that takes the place of a row with the same primary key, but for the columns `staying`."""
+    columns = [column for column in statement.table.columns if column.name not in staying]
     return statement.on_conflict_do_update(
         index_elements=[column for column in columns if column.primary_key],
         set_={column.name: statement.excluded[column.name] for column in columns if not column.primary_key},

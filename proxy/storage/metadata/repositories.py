@@ -1,13 +1,22 @@
-"""The `Repositories` port in SQL."""
+"""The ports for repositories themselves, in SQL."""
 
-from sqlalchemy import Row, select, update
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection
 
 from proxy.core.ports import RepositoryRecord
+from proxy.core.registry.ports import NotEmptyError
+from proxy.core.registry.records import PLAIN, RepositoryDetails
 from proxy.model.reference import RepositoryName
 from proxy.model.tag_policy import TagMutability, TagPolicy
 from proxy.storage.metadata.provenances import OnDatabase
-from proxy.storage.metadata.schema import repositories
+from proxy.storage.metadata.schema import listings, manifests, provenances, repositories
+
+_details = msgspec.json.Decoder(RepositoryDetails)
 
 
 class SqlRepositories(OnDatabase):
@@ -15,15 +24,11 @@ class SqlRepositories(OnDatabase):
 
     async def repository(self, name: RepositoryName) -> RepositoryRecord | None:
         """Return the repository, or None."""
-        query = select(repositories).where(repositories.c.name == name)
-        row = await self._database.read("repositories.repository", lambda c: c.execute(query).one_or_none())
-        return None if row is None else RepositoryRecord(name, row.created_at, tag_policy(row))
+        return await self._database.read("repositories.repository", lambda c: _find(c, name))
 
     async def create_repository(self, record: RepositoryRecord) -> bool:
         """Make the repository; tell whether it was not there before."""
-        statement = insert(repositories).values(
-            name=record.name, created_at=record.created_at, **_policy_columns(record.tag_policy)
-        )
+        statement = insert(repositories).values(name=record.name, created_at=record.created_at, **_columns(record))
         statement = statement.on_conflict_do_nothing()
         return await self._database.write("repositories.create", lambda c: c.execute(statement).rowcount > 0)
 
@@ -32,12 +37,69 @@ class SqlRepositories(OnDatabase):
         statement = update(repositories).where(repositories.c.name == name).values(_policy_columns(policy))
         return await self._database.write("repositories.set_tag_policy", lambda c: c.execute(statement).rowcount > 0)
 
+    async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories whose names are greater than `after`, in order of name."""
+        query = select(repositories).where(repositories.c.name > after).order_by(repositories.c.name).limit(limit)
+        rows = await self._database.read("repositories.page", lambda c: c.execute(query).all())
+        return [_record(row) for row in rows]
 
-def tag_policy(row: Row[tuple[object, ...]]) -> TagPolicy | None:
+    async def alter_repository(
+        self, name: RepositoryName, change: Callable[[RepositoryRecord], RepositoryRecord]
+    ) -> RepositoryRecord | None:
+        """Replace tag policy and details by what `change` makes of them."""
+
+        def work(connection: Connection) -> RepositoryRecord | None:
+            found = _find(connection, name)
+            if found is None:
+                return None
+            changed = change(found)
+            connection.execute(update(repositories).where(repositories.c.name == name).values(_columns(changed)))
+            return changed
+
+        return await self._database.write("repositories.alter", work)
+
+    async def remove_repository(self, name: RepositoryName, *, force: bool) -> RepositoryRecord | None:
+        """Remove a repository with all that hangs on it and return it, or None."""
+
+        def work(connection: Connection) -> RepositoryRecord | None:
+            found = _find(connection, name)
+            if found is None:
+                return None
+            if not force and _holds_images(connection, name):
+                raise NotEmptyError
+            connection.execute(delete(listings).where(listings.c.repository == name))
+            connection.execute(delete(repositories).where(repositories.c.name == name))
+            return found
+
+        return await self._database.write("repositories.remove", work)
+
+
+def tag_policy(row: Row[Any]) -> TagPolicy | None:
     """Return the policy that a row of the repositories holds, or None."""
     if row.tag_mutability is None:
         return None
     return TagPolicy(TagMutability(row.tag_mutability), tuple(row.tag_filters or ()))
+
+
+def _find(connection: Connection, name: RepositoryName) -> RepositoryRecord | None:
+    row = connection.execute(select(repositories).where(repositories.c.name == name)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> RepositoryRecord:
+    details = PLAIN if row.details is None else _details.decode(row.details)
+    return RepositoryRecord(RepositoryName(row.name), row.created_at, tag_policy(row), details)
+
+
+def _holds_images(connection: Connection, name: RepositoryName) -> bool:
+    held = repositories.join(provenances).join(manifests, manifests.c.provenance_id == provenances.c.id)
+    found = select(exists(select(manifests.c.digest).select_from(held).where(repositories.c.name == name)))
+    return bool(connection.scalar(found))
+
+
+def _columns(record: RepositoryRecord) -> dict[str, object]:
+    details = None if record.details == PLAIN else msgspec.json.encode(record.details).decode()
+    return {**_policy_columns(record.tag_policy), "details": details}
 
 
 def _policy_columns(policy: TagPolicy | None) -> dict[str, object]:

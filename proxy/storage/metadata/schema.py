@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration: what a database must have gone through to have these tables."""
 
 metadata = MetaData(
@@ -48,6 +48,7 @@ repositories = Table(
     # Both are NULL where the configuration says which tags may move.
     Column("tag_mutability", Text),
     Column("tag_filters", JSON(none_as_null=True)),
+    Column("details", Text),  # what administrators said of it; NULL for nothing
     UniqueConstraint("name"),
 )
 
@@ -90,6 +91,8 @@ manifests = Table(
     Column("artifact_type", Text),
     Column("subject", Text),
     Column("annotations", JSON, nullable=False),
+    Column("pushed_at", Float, nullable=False),
+    Column("pulled_at", Float),
     # The referrers of a subject; most manifests have none, and are not in this index. The table has row ids because
     # SQLite would else think its primary key the shorter way, and visit all manifests of a provenance.
     Index(None, "provenance_id", "subject", "digest", sqlite_where=text("subject IS NOT NULL")),
@@ -132,4 +135,15 @@ listings = Table(
     Column("document", LargeBinary, nullable=False),
     Column("checked_at", Float, nullable=False),
     Column("failed_at", Float, nullable=False),
+)
+
+# What administrators made, one document each: it is read and written whole, and looked up by its key only.
+rules = Table("rules", metadata, Column("key", Text, primary_key=True), Column("record", Text, nullable=False))
+templates = Table("templates", metadata, Column("key", Text, primary_key=True), Column("record", Text, nullable=False))
+secrets = Table("secrets", metadata, Column("key", Text, primary_key=True), Column("record", Text, nullable=False))
+documents = Table("documents", metadata, Column("key", Text, primary_key=True), Column("record", Text, nullable=False))
+
+# By how much what every process keeps in memory has changed.
+revisions = Table(
+    "revisions", metadata, Column("name", Text, primary_key=True), Column("number", Integer, nullable=False)
 )

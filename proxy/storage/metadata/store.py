@@ -4,9 +4,11 @@ import asyncio
 from pathlib import Path
 from typing import Self
 
+from proxy.storage.metadata.administration import SqlAdministration
 from proxy.storage.metadata.catalog import SqlCatalog
 from proxy.storage.metadata.database import Database
 from proxy.storage.metadata.engine import BUSY_TIMEOUT
+from proxy.storage.metadata.images import SqlImages
 from proxy.storage.metadata.listings import SqlListings
 from proxy.storage.metadata.manifests import SqlManifests
 from proxy.storage.metadata.migrate import migrate
@@ -14,8 +16,8 @@ from proxy.storage.metadata.proofs import SqlProofs
 from proxy.storage.metadata.repositories import SqlRepositories
 
 
-class SqlMetadataStore(SqlCatalog, SqlRepositories, SqlManifests, SqlProofs, SqlListings):
-    """The `MetadataStore` port. Several processes may open the same file, on one machine."""
+class SqlMetadataStore(SqlCatalog, SqlRepositories, SqlManifests, SqlProofs, SqlListings, SqlImages, SqlAdministration):
+    """The `RegistryStore` port. Several processes may open the same file, on one machine."""
 
     @classmethod
     async def open(cls, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> Self:

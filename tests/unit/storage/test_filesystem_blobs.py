@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,18 +23,6 @@ from proxy.storage.threads import Threads
 from tests.support.limits import largest_file
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def threads() -> AsyncIterator[Threads]:
-    pool = Threads("blobs", 4)
-    yield pool
-    await asyncio.to_thread(pool.close)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "store")
 
 
 @pytest.fixture
@@ -64,6 +53,29 @@ def files(folder: Path) -> list[Path]:
 
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one entry a descriptor, not paths
+
+
+async def test_who_reads_does_not_wait_for_who_writes(layout: Layout, threads: Threads) -> None:
+    writers = Threads("writers", 1)
+    store = FilesystemBlobStore(layout, threads, writers)
+    await store.prepare()
+    stored, more = await keep(store, b"data"), Digest.of(b"more")
+    device = threading.Event()  # one that is slow to take what is written
+    async with asyncio.TaskGroup() as group:
+        held_up = group.create_task(writers.run(device.wait))
+        pushed = group.create_task(keep(store, b"more"))
+        await asyncio.sleep(0)
+        try:
+            reader = await store.open(stored)
+            assert reader is not None
+            reader.close()
+            assert await store.stat(more) is None
+            assert not pushed.done()
+        finally:
+            device.set()
+    assert held_up.result()
+    assert await store.stat(more) == 4
+    writers.close()
 
 
 async def test_a_blob_is_one_read_only_file_under_its_digest(store: FilesystemBlobStore, layout: Layout) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -36,18 +36,6 @@ from tests.support.limits import largest_file
 from tests.support.uploads import Calls, Pause, append, begun, commit, size, taken
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def threads() -> AsyncIterator[Threads]:
-    pool = Threads("uploads", 4)
-    yield pool
-    await asyncio.to_thread(pool.close)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "store")
 
 
 @pytest.fixture

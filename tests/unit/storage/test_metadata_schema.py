@@ -4,7 +4,6 @@ import asyncio
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, ForeignKeyConstraint, event
+from sqlalchemy import ForeignKeyConstraint
 
 from proxy.core.ports import Listing, ManifestPush, ManifestRecord, RepositoryRecord, TagRecord, TagWrite
 from proxy.model.descriptor import Descriptor
@@ -155,19 +154,6 @@ def test_rows_that_go_with_a_deleted_row_are_found_by_an_index(key: ForeignKeyCo
 
 def _unique(key: ForeignKeyConstraint) -> list[Any]:
     return [constraint for constraint in key.table.constraints if type(constraint).__name__ == "UniqueConstraint"]
-
-
-@pytest.fixture
-def statements() -> Iterator[dict[str, Any]]:
-    """Every statement that runs meanwhile, with an example of its parameters."""
-    seen: dict[str, Any] = {}
-
-    def record(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:  # noqa: ANN401 - whatever the driver takes
-        seen[statement] = parameters[0] if isinstance(parameters, list) else parameters
-
-    event.listen(Engine, "before_cursor_execute", record)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", record)
 
 
 async def _use_everything(store: SqlMetadataStore) -> None:

@@ -1,10 +1,8 @@
 """Which bytes of an upload are hashed as they come, and which are read again, is told by the calls that read."""
 
-import asyncio
 import os
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -19,18 +17,6 @@ from proxy.storage.uploads.hashing import HashStates, fresh_hasher
 from tests.support.uploads import Calls, append, begun, commit
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def threads() -> AsyncIterator[Threads]:
-    pool = Threads("uploads", 4)
-    yield pool
-    await asyncio.to_thread(pool.close)
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "store")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,18 +22,6 @@ DATA = bytes(range(256)) * 20
 DIGEST = Digest.of(DATA)
 ORIGIN = Origin("hub library/nginx", '"etag"')
 BOOT = read_boot_id()
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
-@pytest.fixture
-async def threads() -> AsyncIterator[Threads]:
-    threads = Threads("partials", 4)
-    yield threads
-    await asyncio.to_thread(threads.close)
 
 
 @pytest.fixture
