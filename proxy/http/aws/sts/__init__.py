@@ -1,0 +1,1 @@
+"""The part of AWS STS that tells a caller who it is."""
