@@ -1,14 +1,16 @@
 """What no single key can tell: whether the settings fit together, and whether the files they name are there."""
 
-import os
 import shutil
 import ssl
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
+from proxy.config.certificates import CertificateError, load_identity
+from proxy.config.credentials import CredentialsSettings, SecretSettings
 from proxy.config.faults import Key
-from proxy.config.settings import CredentialsSettings, Settings
+from proxy.config.files import unreadable
+from proxy.config.settings import Settings, TlsSettings
 
 Problem = tuple[Key, str]
 
@@ -22,12 +24,16 @@ def check_together(settings: Settings) -> Iterator[Problem]:
 
 def check_surroundings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Yield which files, variables and programs the settings name in vain. Reads files: not for the event loop."""
+    yield from _check_certificate(settings.server.tls)
     yield from _check_authorities(("upstreams", "ca_file"), settings.upstreams.ca_file)
     for place, rule in enumerate(settings.rules):
         yield from _check_authorities(("rules", place, "ca_file"), rule.ca_file)
         yield from _check_client_cert(("rules", place, "client_cert"), rule.client_cert)
         if rule.credentials is not None:
             yield from _check_credentials(("rules", place, "credentials"), rule.credentials, environ)
+    yield from _check_secret(("secrets", "key"), settings.secrets.key, environ)
+    for place, value in enumerate(settings.secrets.values):
+        yield from _check_secret(("secrets", "values", place, "access_token"), value.access_token, environ)
 
 
 def is_loopback(host: str) -> bool:
@@ -67,10 +73,19 @@ def _check_prefixes(settings: Settings) -> Iterator[Problem]:
             yield ("mirrors", place, "rule"), f"there is no rule with the prefix {mirror.rule!r}; there are: {known}"
 
 
+def _check_certificate(tls: TlsSettings | None) -> Iterator[Problem]:
+    if tls is None:
+        return
+    try:
+        load_identity(tls)
+    except CertificateError as error:
+        yield ("server", "tls", error.key), str(error)
+
+
 def _check_authorities(key: Key, path: Path | None) -> Iterator[Problem]:
     if path is None:
         return
-    trouble = _unreadable(path)
+    trouble = unreadable(path)
     if trouble is None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
@@ -83,7 +98,7 @@ def _check_authorities(key: Key, path: Path | None) -> Iterator[Problem]:
 def _check_client_cert(key: Key, path: Path | None) -> Iterator[Problem]:
     if path is None:
         return
-    trouble = _unreadable(path)
+    trouble = unreadable(path)
     if trouble is None:
         try:
             # Without a password given, OpenSSL would ask for one on the terminal.
@@ -95,22 +110,18 @@ def _check_client_cert(key: Key, path: Path | None) -> Iterator[Problem]:
 
 
 def _check_credentials(key: Key, credentials: CredentialsSettings, environ: Mapping[str, str]) -> Iterator[Problem]:
-    secret = credentials.password
-    if secret is not None and secret.env is not None and not environ.get(secret.env):
-        yield (*key, "password", "env"), f"the environment variable {secret.env} is not set"
-    if secret is not None and secret.file is not None and (trouble := _unreadable(secret.file)):
-        yield (*key, "password", "file"), trouble
-    if credentials.docker_config is not None and (trouble := _unreadable(credentials.docker_config)):
+    yield from _check_secret((*key, "password"), credentials.password, environ)
+    if credentials.docker_config is not None and (trouble := unreadable(credentials.docker_config)):
         yield (*key, "docker_config"), trouble
     program = f"docker-credential-{credentials.helper}"
     if credentials.helper is not None and shutil.which(program, path=environ.get("PATH")) is None:
         yield (*key, "helper"), f"there is no program {program} on PATH"
 
 
-def _unreadable(path: Path) -> str | None:
-    """Return why a file cannot be read, or None."""
-    if not path.exists():
-        return f"there is no file {path.absolute()}"
-    if not path.is_file():
-        return f"{path} is not a file"
-    return None if os.access(path, os.R_OK) else f"{path} may not be read by this user"
+def _check_secret(key: Key, secret: SecretSettings | None, environ: Mapping[str, str]) -> Iterator[Problem]:
+    if secret is None:
+        return
+    if secret.env is not None and not environ.get(secret.env):
+        yield (*key, "env"), f"the environment variable {secret.env} is not set"
+    if secret.file is not None and (trouble := unreadable(secret.file)):
+        yield (*key, "file"), trouble

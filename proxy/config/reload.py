@@ -10,7 +10,8 @@ from watchfiles import Change, awatch
 from proxy.config.checks import check_together
 from proxy.config.faults import ConfigurationError, Fault
 from proxy.config.loader import Check, load_settings
-from proxy.config.settings import LIVE, Section, Settings
+from proxy.config.section import Section
+from proxy.config.settings import LIVE, Settings
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from proxy.config.faults import Key, spell
-from proxy.config.settings import Section, Settings
+from proxy.config.section import Section
+from proxy.config.settings import Settings
 
 
 class Kind(Enum):

@@ -12,17 +12,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from proxy.config.credentials import CredentialsSettings, SecretsSettings
+from proxy.config.section import Section, is_origin
 from proxy.config.values import Duration, PositiveDuration, PositiveSize, Size
-from proxy.model.credentials import (
-    CredentialHelper,
-    CredentialsSource,
-    DockerConfig,
-    EcrCredentials,
-    SecretSource,
-    UserPassword,
-)
 from proxy.model.errors import ProxyError
 from proxy.model.patterns import NamePattern
 from proxy.model.reference import parse_repository
@@ -40,10 +34,14 @@ from proxy.model.tag_policy import TagMutability, TagPolicy, check_filters
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are faults, values never change after loading."""
+class TlsSettings(Section):
+    """The certificate of the listeners. Its files are read again when they change; the names of the files are not."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    certificate: Path = Field(
+        description="Certificate in PEM, and behind it those that lead to the authority that clients trust."
+    )
+    key: Path | None = Field(None, description="Its key in PEM, without a password; without it, in the same file.")
+    min_version: Literal["1.2", "1.3"] = Field("1.2", description="Oldest version of TLS that is spoken.")
 
 
 class ServerSettings(Section):
@@ -53,16 +51,33 @@ class ServerSettings(Section):
     port: Port = Field(5000, description="Port of the registry; 0 takes a free one.")
     hosts: tuple[str, ...] = Field((), description="Further Host names that requests may carry; others get 421.")
     public_url: str | None = Field(None, description="URL under which clients reach the registry, if not the address.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Networks of reverse proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed; "
+        "those of others are ignored.",
+    )
     drain_timeout: Duration = Field(
         timedelta(seconds=30), description="How long running answers may take to end after SIGTERM."
     )
+    tls: TlsSettings | None = Field(None, description="Speak TLS, on all listeners.")
 
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str | None) -> str | None:
-        if value is not None and not _is_origin(value, {"http", "https"}):
+        if value is not None and not is_origin(value, {"http", "https"}):
             message = "a public URL is http://host[:port] or https://host[:port], without a path"
             raise ValueError(message)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network)
+            except ValueError:
+                message = f"{network!r} is no network such as 10.0.0.0/8 or 192.0.2.7"
+                raise ValueError(message) from None
         return value
 
 
@@ -128,6 +143,9 @@ class RegistrySettings(Section):
 
     tags: tuple[TagPolicySettings, ...] = Field(
         (), description="Which tags are immutable, by prefix, where a repository was not given a policy of its own."
+    )
+    lifecycle_interval: PositiveDuration = Field(
+        timedelta(hours=1), description="How often lifecycle policies of repositories are carried out."
     )
     sparse_indexes: bool = Field(
         default=False, description="Take indexes that name manifests which were not pushed to the repository."
@@ -260,68 +278,6 @@ class LogSettings(Section):
     )
 
 
-class SecretSettings(Section):
-    """A secret: by environment variable or file, never written in the configuration."""
-
-    env: str | None = Field(None, description="Environment variable that holds the secret.")
-    file: Path | None = Field(None, description="File that holds the secret; re-read when it is needed.")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            message = "a secret is {env: VARIABLE} or {file: PATH}, exactly one of them"
-            raise ValueError(message)
-        return self
-
-    def source(self) -> SecretSource:
-        """Return the value that core works with."""
-        return SecretSource(self.env, self.file)
-
-
-class EcrSettings(Section):
-    """The AWS identity of this machine, as boto3 finds it, asked for a token of Amazon ECR."""
-
-    region: str = Field(
-        pattern=r"^[a-z]{2,}(-[a-z]+)+-\d$", description="AWS region whose ECR API gives the token: `eu-west-1`."
-    )
-
-
-class CredentialsSettings(Section):
-    """Credentials for an upstream: exactly one way of getting them."""
-
-    username: str | None = Field(None, description="User name; with `password`.")
-    password: SecretSettings | None = Field(None, description="Where the password or token is; with `username`.")
-    docker_config: Path | None = Field(None, description="A Docker `config.json` with an entry for the upstream.")
-    helper: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9._-]+$", description="Name of a program `docker-credential-NAME`."
-    )
-    ecr: EcrSettings | None = Field(
-        None, description="For Amazon ECR: a token for the AWS identity that boto3 finds, renewed in time."
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        ways = [self.username is not None or self.password is not None, self.docker_config is not None]
-        ways += [self.helper is not None, self.ecr is not None]
-        if sum(ways) != 1 or (self.username is None) != (self.password is None):
-            message = "give username with password, or docker_config, or helper, or ecr: exactly one of them"
-            raise ValueError(message)
-        return self
-
-    def source(self) -> CredentialsSource:
-        """Return the value that core works with."""
-        if self.docker_config is not None:
-            return DockerConfig(self.docker_config)
-        if self.helper is not None:
-            return CredentialHelper(self.helper)
-        if self.ecr is not None:
-            return EcrCredentials(self.ecr.region)
-        if self.username is None or self.password is None:
-            message = "validated settings hold exactly one kind of credentials"
-            raise AssertionError(message)
-        return UserPassword(self.username, self.password.source())
-
-
 class RuleSettings(Section):
     """A cache rule."""
 
@@ -405,7 +361,7 @@ class RuleSettings(Section):
     @field_validator("proxy")
     @classmethod
     def _check_proxy(cls, value: str | None) -> str | None:
-        if value is not None and not _is_origin(value, {"http", "https"}, userinfo=True):
+        if value is not None and not is_origin(value, {"http", "https"}, userinfo=True):
             # The value may hold a password: it is not repeated.
             message = "a forward proxy is http://[user:password@]host:port"
             raise ValueError(message)
@@ -451,7 +407,7 @@ class RuleSettings(Section):
         )
 
 
-LIVE = ("rules", "registry.hosted", "registry.tags", "log.level")
+LIVE = ("rules", "registry.hosted", "registry.tags", "secrets.values", "log.level")
 """The keys that a reload takes over in a running server, with all that is inside them; others need a restart."""
 
 
@@ -465,6 +421,7 @@ class Settings(Section):
     upstreams: UpstreamSettings = UpstreamSettings()
     fills: FillSettings = FillSettings()
     uploads: UploadSettings = UploadSettings()
+    secrets: SecretsSettings = SecretsSettings()
     log: LogSettings = LogSettings()
     auth: Literal["none"] | None = Field(
         None, description="`none` opens the registry on other addresses than loopback, to everyone who reaches it."
@@ -473,10 +430,14 @@ class Settings(Section):
 
     def cache_rules(self) -> tuple[CacheRule, ...]:
         """Return the rules with the registry's defaults filled in."""
+        return tuple(self.cache_rule(rule) for rule in self.rules)
+
+    def cache_rule(self, rule: RuleSettings) -> CacheRule:
+        """Return a rule, of this configuration or made elsewhere, with the registry's defaults filled in."""
         ecr = self.registry.compatibility == "ecr"
         revalidate_after = timedelta(hours=24) if ecr else timedelta(minutes=5)
         complete = Completion.INDEX if ecr else Completion.PLATFORM
-        return tuple(rule.rule(revalidate_after, complete, push=ecr) for rule in self.rules)
+        return rule.rule(revalidate_after, complete, push=ecr)
 
 
 def check_name(value: str) -> None:
@@ -499,7 +460,7 @@ def check_allow_private(entries: Iterable[str]) -> tuple[str, ...]:
     checked = []
     for entry in entries:
         text = entry.lower().rstrip(".")
-        if _HOST.fullmatch(text) is None:
+        if not _is_host(text.removeprefix("*.")):
             try:
                 ip_network(text)
             except ValueError:
@@ -509,18 +470,13 @@ def check_allow_private(entries: Iterable[str]) -> tuple[str, ...]:
     return tuple(checked)
 
 
-_HOST = re.compile(r"(?:\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_HOST_LIMIT = 253  # RFC 1035 §2.3.4, without the lengths of first label and root
 
 
-def _is_origin(text: str, schemes: set[str], *, userinfo: bool = False) -> bool:
-    """Tell whether `text` is a URL of nothing but scheme, host and port, and user and password where allowed."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    extra = parts.path.strip("/") or parts.query or parts.fragment or (parts.username and not userinfo)
-    return parts.scheme in schemes and bool(parts.hostname) and not extra and port != 0
+def _is_host(text: str) -> bool:
+    return len(text) <= _HOST_LIMIT and _HOST.fullmatch(text) is not None
 
 
 def parse_upstream(text: str) -> UpstreamAddress:
@@ -529,6 +485,9 @@ def parse_upstream(text: str) -> UpstreamAddress:
         message = "an upstream is host[:port], without a user name or password: those are `credentials`"
         raise ValueError(message)
     message = f"{text!r} is not host[:port], https://host[:port] or http://host[:port]"
+    # Of these, urlsplit leaves out what stands inside, and what is empty behind them.
+    if not text.isprintable() or "?" in text or "#" in text:
+        raise ValueError(message)
     url = text if "://" in text else f"https://{text}"
     try:
         parts = urlsplit(url)
@@ -536,8 +495,8 @@ def parse_upstream(text: str) -> UpstreamAddress:
     except ValueError:
         raise ValueError(message) from None
     host = (parts.hostname or "").rstrip(".")
-    extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
-    if parts.scheme not in {"http", "https"} or extra or _HOST.fullmatch(host) is None or port == 0:
+    extra = parts.path.strip("/") or parts.username or parts.password or parts.netloc.endswith(":")
+    if parts.scheme not in {"http", "https"} or extra or not _is_host(host) or port == 0:
         raise ValueError(message)
     address = UpstreamAddress(parts.scheme, host, port or {"https": 443, "http": 80}[parts.scheme])
     # The other names of Docker Hub lead to web pages, or to nothing.

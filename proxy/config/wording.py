@@ -5,7 +5,7 @@ from pydantic_core import ErrorDetails
 from proxy.config.faults import Key
 from proxy.config.schema import suggest
 
-_SECRET_KEYS = frozenset({"credentials", "password", "proxy"})
+_SECRET_KEYS = frozenset({"credentials", "password", "proxy", "secrets"})
 _LONGEST_SHOWN = 60
 
 _MUST_BE = {

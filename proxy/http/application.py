@@ -2,10 +2,11 @@
 
 from aiohttp import web
 
-from proxy.http import admin
+from proxy.http import admin, body
+from proxy.http.forwarded import TrustedProxies
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.middleware import errors, host_check, observe, sign
-from proxy.http.oci import body, endpoints
+from proxy.http.oci import endpoints
 from proxy.http.services import LIFECYCLE, MIRROR, SERVICES, Services
 
 # For what aiohttp collects by itself. Bodies are read as streams, which have limits of their own.
@@ -16,11 +17,11 @@ def build_application(services: Services, *, mirror: str | None, lifecycle: Life
     """Return the application of one listener.
 
     `mirror` is the prefix of the rule to which every name belongs on a mirror listener; such a listener has no
-    administration and no catalog. Without it this is the main listener. `lifecycle` is shared by all listeners of
-    a server.
+    administration, no catalog and no AWS APIs. Without it this is the main listener. `lifecycle` is shared by all
+    listeners of a server.
     """
     lifecycle = lifecycle or Lifecycle()
-    middlewares = [observe(services.metrics, lifecycle), errors]
+    middlewares = [observe(services.metrics, lifecycle, TrustedProxies(services.server.trusted_proxies)), errors]
     if services.auth is None:
         middlewares.append(host_check(services.server))
     app = web.Application(middlewares=middlewares, client_max_size=_BODY_LIMIT)
@@ -28,6 +29,8 @@ def build_application(services: Services, *, mirror: str | None, lifecycle: Life
     app[LIFECYCLE] = lifecycle
     if mirror is None:
         admin.add_routes(app)
+        if services.api is not None:
+            app.router.add_post("/", services.api.answer, expect_handler=body.await_leave)
     else:
         app[MIRROR] = mirror
     # aiohttp matches decoded paths; the distribution API is read from the raw one, by its own parser.

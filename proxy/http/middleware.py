@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from proxy.config.settings import ServerSettings
 from proxy.http.admin import HEALTH
+from proxy.http.forwarded import TrustedProxies
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.oci.errors import render
 from proxy.http.services import LIFECYCLE
@@ -30,13 +31,15 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _CLIENT_LEFT = 499
 
 
-def observe(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
+def observe(metrics: Metrics, lifecycle: Lifecycle, proxies: TrustedProxies | None = None) -> Middleware:
     """Return the outermost middleware: it gives the request an id, and tells log and metrics what became of it."""
-    meters = _Meters(metrics)
+    meters, proxies = _Meters(metrics), proxies or TrustedProxies(())
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        trace = request[TRACE] = Trace(_request_id(request), time.perf_counter())
+        trace = request[TRACE] = Trace(
+            _request_id(request), time.perf_counter(), proxies.client(request), proxies.origin(request)
+        )
         structlog.contextvars.bind_contextvars(request_id=trace.request_id)
         try:
             with lifecycle:
@@ -104,6 +107,7 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     trace = request[TRACE]
     trace.first_byte = time.perf_counter()
     response.headers["X-Request-ID"] = trace.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
     response.headers[hdrs.SERVER] = "pullthrough"
     if request.app[LIFECYCLE].draining:
@@ -137,7 +141,7 @@ def _answered(meters: _Meters, request: web.Request, trace: Trace, status: int, 
         error=trace.error,
         debug=trace.debug,
         broken=trace.broken,
-        client=request.remote,
+        client=trace.client,
         user_agent=request.headers.get(hdrs.USER_AGENT, "")[:_USER_AGENT_LIMIT],
         request_id=trace.request_id,
     )

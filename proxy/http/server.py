@@ -4,6 +4,7 @@ import asyncio
 import errno
 import signal
 import socket
+import ssl
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -11,10 +12,12 @@ from typing import Self
 import structlog
 from aiohttp import http_parser, web
 
+from proxy.config.certificates import CertificateError
 from proxy.config.settings import MirrorSettings
 from proxy.http.application import build_application
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.services import Services
+from proxy.http.tls import ServerCertificate
 
 _log = structlog.get_logger(__name__)
 
@@ -49,6 +52,11 @@ class Server:
         self._lifecycle = Lifecycle()
         self._runners: list[web.AppRunner] = []
         self._asked_to_stop = asyncio.Event()
+        tls = services.server.tls
+        self._certificate = ServerCertificate(tls, services.metrics) if tls is not None else None
+        self._context: ssl.SSLContext | None = None
+        self.scheme = "http" if tls is None else "https"
+        """What all listeners speak."""
         self.address: tuple[str, int] = ("", 0)
         """Host and port of the main listener, once started."""
         self.mirror_addresses: dict[str, tuple[str, int]] = {}
@@ -69,6 +77,11 @@ class Server:
         """Listen on every address, or on none and raise `StartError`."""
         require_fast_parser()
         server = self._services.server
+        if self._certificate is not None:
+            try:
+                self._context = await self._certificate.load()
+            except CertificateError as error:
+                raise StartError(str(error)) from error
         try:
             self.address = await self._listen(server.port, mirror=None)
             for mirror in self._mirrors:
@@ -83,6 +96,16 @@ class Server:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
         await self._asked_to_stop.wait()
+
+    async def watch(self) -> None:
+        """Follow the files of the certificate until cancelled; return at once where the listeners speak no TLS."""
+        if self._certificate is not None:
+            await self._certificate.watch()
+
+    def renew(self) -> None:
+        """Ask `watch` to look at the certificate now, and return at once: what a signal handler calls."""
+        if self._certificate is not None:
+            self._certificate.request()
 
     async def stop(self) -> None:
         """Stop accepting, let running answers end within `drain_timeout`, then close what is left; idempotent."""
@@ -130,9 +153,9 @@ class Server:
         await runner.setup()
         self._runners.append(runner)
         for sock in await _bind(self._services.server.host, port):
-            await web.SockSite(runner, sock, backlog=_BACKLOG).start()
+            await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=self._context).start()
         host, taken = runner.addresses[0][:2]
-        _log.info("server.listening", host=host, port=taken, mirror=mirror)
+        _log.info("server.listening", host=host, port=taken, mirror=mirror, scheme=self.scheme)
         return host, taken
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from aiohttp import web
 
@@ -12,22 +12,13 @@ from proxy.core.deletions import DeletionService
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
 from proxy.core.pushes import PushService
+from proxy.core.registry.pull_notes import PullWatcher
 from proxy.core.repositories import RepositoryService
-from proxy.core.rules import Resolution, RuleBook
+from proxy.core.rules import RuleBook
 from proxy.core.uploads import UploadService
+from proxy.http.aws.dispatch import Api
 from proxy.http.lifecycle import Lifecycle
-from proxy.model.digest import Digest
 from proxy.telemetry.metrics import Metrics
-
-
-class PullWatcher(Protocol):
-    """Who wants to know what clients pull; both methods return at once."""
-
-    def manifest_pulled(self, resolution: Resolution, digest: Digest) -> None:
-        """Note that a client got a manifest."""
-
-    def blob_pulled(self, resolution: Resolution, digest: Digest) -> None:
-        """Note that a client gets a blob from its beginning to its end, as far as it wants to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +27,7 @@ class Services:
 
     `pulls` is told what clients pull. `ready` tells whether requests can be served (``/readyz``). `auth` is the
     setting of that name: while it is None, requests for other hosts than this one are refused. `chunk_min_length` is
-    how long clients are told to make chunks, 0 for not telling.
+    how long clients are told to make chunks, 0 for not telling. `api` answers the AWS APIs, where they are offered.
     """
 
     rules: RuleBook
@@ -53,6 +44,7 @@ class Services:
     pulls: PullWatcher
     auth: Literal["none"] | None = None
     chunk_min_length: int = 0
+    api: Api | None = None
 
 
 SERVICES = web.AppKey("services", Services)

@@ -6,7 +6,8 @@ from multidict import CIMultiDict
 from proxy.core.manifests import ManifestAnswer
 from proxy.core.pushes import PushedManifest
 from proxy.core.rules import Resolution
-from proxy.http.oci import body, headers
+from proxy.http import body
+from proxy.http.oci import headers
 from proxy.http.oci.call import Call
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError
@@ -14,8 +15,8 @@ from proxy.model.manifest import MANIFEST_LIMIT
 from proxy.model.ranges import parse_range
 from proxy.model.reference import Tag, is_tag
 
-_TAGS_LIMIT = 100
-"""The most tags that one push may set. The distribution-spec asks for at least 10."""
+_TAGS_LIMIT = 64
+"""The most tags that one push may set: each is a field of the answer, of which some clients read 100 at most."""
 
 
 async def get(call: Call) -> web.StreamResponse:
@@ -53,7 +54,8 @@ async def put(call: Call) -> web.StreamResponse:
     resolution, reference = call.resolve_to_write(), _reference(call)
     tags, media_type = _tags(call, reference), call.request.headers.get(hdrs.CONTENT_TYPE)
     body.require_identity(call.request)
-    raw = await body.read(call.request, MANIFEST_LIMIT, ErrorCode.MANIFEST_INVALID)
+    too_large = ProxyError(ErrorCode.SIZE_INVALID, f"a manifest may have {MANIFEST_LIMIT} bytes at most")
+    raw = await body.read(call.request, MANIFEST_LIMIT, ErrorCode.MANIFEST_INVALID, too_large)
     kept = await call.services.pushes.put(resolution, PushedManifest(raw, media_type, reference, tags))
     fields = CIMultiDict(
         {

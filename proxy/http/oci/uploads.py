@@ -1,13 +1,13 @@
 """Blobs that clients push: in sessions, in single requests, by mounts (distribution-spec end-4 to 6, 11, 13, 14)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import hdrs, web
 
 from proxy.core.rules import Resolution
 from proxy.core.uploads import Chunk, UploadRangeError, UploadStatus
-from proxy.http.oci import body
+from proxy.http import body
 from proxy.http.oci.call import Call
 from proxy.model.chunk import ChunkRange
 from proxy.model.digest import Digest
@@ -37,16 +37,14 @@ async def post(call: Call) -> web.StreamResponse:
 async def status(call: Call) -> web.StreamResponse:
     """Answer with how far the upload is: where a client goes on after a refused or broken chunk."""
     resolution = call.resolve_to_write()
-    found = await call.services.uploads.status(resolution, call.principal, call.target.session)
-    return web.Response(status=204, headers=_fields(call, found))
+    return web.Response(status=204, headers=_fields(call, await _status(call, resolution)))
 
 
 async def patch(call: Call) -> web.StreamResponse:
     """Take the next chunk; without Content-Range that is the whole body, however long."""
     resolution, session = call.resolve_to_write(), call.target.session
-    with _telling_where_to_go_on(call):
-        chunk = await _next_chunk(call, resolution)
-        reached = await call.services.uploads.append(resolution, call.principal, session, chunk)
+    async with _telling_where_to_go_on(call, resolution):
+        reached = await call.services.uploads.append(resolution, call.principal, session, _chunk(call))
     return web.Response(status=202, headers=_fields(call, reached))
 
 
@@ -56,9 +54,8 @@ async def put(call: Call) -> web.StreamResponse:
     digest = _digest(call, "digest")
     if digest is None:
         raise ProxyError(ErrorCode.DIGEST_INVALID, "the last request of an upload names its digest: ?digest=")
-    with _telling_where_to_go_on(call):
-        chunk = await _next_chunk(call, resolution)
-        await call.services.uploads.finish(resolution, call.principal, session, digest, chunk)
+    async with _telling_where_to_go_on(call, resolution):
+        await call.services.uploads.finish(resolution, call.principal, session, digest, _chunk(call))
     return _created(call, digest)
 
 
@@ -69,17 +66,6 @@ async def delete(call: Call) -> web.StreamResponse:
     return web.Response(status=204)
 
 
-async def _next_chunk(call: Call, resolution: Resolution) -> Chunk:
-    try:
-        return _chunk(call)
-    except ProxyError as error:
-        if error.code is not ErrorCode.BLOB_UPLOAD_INVALID:
-            raise
-        # A malformed Content-Range is answered like one that does not fit: the client learns where to go on.
-        found = await call.services.uploads.status(resolution, call.principal, call.target.session)
-        raise UploadRangeError(error.message, found) from error
-
-
 def _chunk(call: Call) -> Chunk:
     body.require_identity(call.request)
     given = call.request.headers.get(hdrs.CONTENT_RANGE)
@@ -87,13 +73,22 @@ def _chunk(call: Call) -> Chunk:
     return Chunk(body.stream(call.request, ErrorCode.BLOB_UPLOAD_INVALID), span, body.length_of(call.request))
 
 
-@contextmanager
-def _telling_where_to_go_on(call: Call) -> Iterator[None]:
+@asynccontextmanager
+async def _telling_where_to_go_on(call: Call, resolution: Resolution) -> AsyncIterator[None]:
+    """Let the answer to a chunk that is refused, malformed or never came to its end say how far the upload is."""
     try:
         yield
-    except UploadRangeError as error:
-        error.headers.update(_fields(call, error.status))
+    except ProxyError as error:
+        if error.code is not ErrorCode.BLOB_UPLOAD_INVALID:
+            raise
+        reached = error.status if isinstance(error, UploadRangeError) else await _status(call, resolution)
+        error.headers.update(_fields(call, reached))
+        error.detail["size"] = reached.size
         raise
+
+
+async def _status(call: Call, resolution: Resolution) -> UploadStatus:
+    return await call.services.uploads.status(resolution, call.principal, call.target.session)
 
 
 def _fields(call: Call, reached: UploadStatus) -> dict[str, str]:

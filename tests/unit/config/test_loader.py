@@ -13,7 +13,7 @@ from proxy.core.rules import RuleSet
 
 RULE = "rules: [{prefix: a, upstream: a.example"
 DURATION = "a duration is a number with a unit, such as 30s, 5m or 24h"
-CREDENTIALS = "give username with password, or docker_config, or helper, or ecr: exactly one of them"
+CREDENTIALS = "give username with password, or docker_config, or helper, or ecr, or secret: exactly one of them"
 NAME = "a repository name is lower-case words joined by . _ __ - and /, at most 255 characters"
 ORIGIN = "a public URL is http://host[:port] or https://host[:port], without a path"
 

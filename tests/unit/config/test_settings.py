@@ -36,6 +36,7 @@ def load(rule: str, rest: str = "") -> Settings:
         ("http://127.0.0.1:5001", UpstreamAddress("http", "127.0.0.1", 5001)),
         ("http://registry", UpstreamAddress("http", "registry", 80)),
         ("QUAY.io.", UpstreamAddress("https", "quay.io", 443)),
+        (f"{'a' * 63}.io", UpstreamAddress("https", f"{'a' * 63}.io", 443)),
     ],
 )
 def test_an_upstream_is_a_host_with_https_implied(text: str, address: UpstreamAddress) -> None:
@@ -63,6 +64,14 @@ def test_the_other_names_of_docker_hub_mean_its_registry(alias: str) -> None:
         "-a",
         "a@b",
         "[::1",
+        "a:",
+        "a?",
+        "a#",
+        "quay\n.io",
+        "qu\tay.io",
+        "*.quay.io",
+        f"{'a' * 64}.io",
+        ".".join(["a" * 63] * 4),
     ],
 )
 def test_anything_else_is_no_upstream(text: str) -> None:

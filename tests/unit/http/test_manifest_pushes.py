@@ -73,7 +73,7 @@ async def test_tags_may_come_with_a_push_by_digest(client: Client, query: str, a
         f"{DIGEST}?tag={'a' * 129}",
         f"{DIGEST}?tag=a&tag=la%00test",
         f"{DIGEST}?tag={Digest.of(b'')}",
-        f"{DIGEST}?" + "&".join(f"tag=t{number}" for number in range(101)),
+        f"{DIGEST}?" + "&".join(f"tag=t{number}" for number in range(65)),
     ],
 )
 async def test_tags_that_cannot_be_are_refused_with_the_whole_push(client: Client, target: str) -> None:
@@ -84,10 +84,11 @@ async def test_tags_that_cannot_be_are_refused_with_the_whole_push(client: Clien
     assert (await client.get(f"{MANIFESTS}/a")).status == 404
 
 
-async def test_a_hundred_tags_may_come_at_once(client: Client) -> None:
-    tags = [f"t{number:03}" for number in range(100)]
+async def test_many_tags_may_come_at_once_and_are_answered_in_as_many_fields_as_clients_read(client: Client) -> None:
+    tags = [f"t{number:03}" for number in range(64)]
     pushed = await push_manifest(client, RAW, f"{DIGEST}?" + "&".join(f"tag={tag}" for tag in tags))
     assert sorted(pushed.headers.getall("OCI-Tag")) == tags
+    assert len(pushed.raw_headers) < 100
 
 
 @pytest.mark.parametrize("tag", [".hidden", "-x", "a" * 129, ""])

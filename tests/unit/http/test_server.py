@@ -33,6 +33,13 @@ async def test_all_listeners_answer_and_tell_their_addresses(stack: Stack) -> No
             assert (await exchange(address, "GET /v2/")).status == 200
 
 
+@pytest.mark.parametrize("path", ["/v2/", "/livez", "/metrics", "/nowhere", "/v2/a/manifests/1"])
+async def test_no_answer_is_to_be_taken_for_anything_else(stack: Stack, path: str) -> None:
+    async with server(stack) as running:
+        answer = await exchange(running.address, f"GET {path}")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 async def test_the_end_leaves_no_listener(stack: Stack) -> None:
     async with server(stack) as running:
         address = running.address

@@ -10,7 +10,7 @@ from pytest_aiohttp.plugin import AiohttpServer
 from structlog.testing import capture_logs
 
 from proxy.config.settings import ServerSettings
-from proxy.http.oci import body
+from proxy.http import body
 from proxy.http.oci.errors import render
 from proxy.http.server import Server
 from proxy.http.trace import TRACE, Trace

@@ -48,18 +48,18 @@ async def stream(request: web.Request, stalled: ErrorCode, *, patience: float = 
         yield data
 
 
-async def read(request: web.Request, limit: int, stalled: ErrorCode) -> bytes:
-    """Return the whole body; raise `ProxyError`: SIZE_INVALID where it is longer than `limit`, otherwise as `stream`.
+async def read(request: web.Request, limit: int, stalled: ErrorCode, too_large: Exception) -> bytes:
+    """Return the whole body; raise `too_large` where it is longer than `limit`, otherwise as `stream`.
 
     Where Content-Length tells so, nothing is read before the refusal.
     """
     if (length_of(request) or 0) > limit:
-        raise _too_large(limit)
+        raise too_large
     received = bytearray()
     async for data in stream(request, stalled):
         received += data
         if len(received) > limit:
-            raise _too_large(limit)
+            raise too_large
     return bytes(received)
 
 
@@ -76,7 +76,3 @@ async def _permit(request: web.Request) -> None:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # aiohttp refuses to render an error once bytes are out; these are none of the answer.
         request.writer.output_size = 0
-
-
-def _too_large(limit: int) -> ProxyError:
-    return ProxyError(ErrorCode.SIZE_INVALID, f"a manifest may have {limit} bytes at most")
