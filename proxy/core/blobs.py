@@ -11,6 +11,7 @@ from proxy.core.fills.transfer import closing
 from proxy.core.negative import Asked
 from proxy.core.ports import BlobReader, BlobStore, MetadataStore
 from proxy.core.proofs import ProofService
+from proxy.core.repositories import Creator
 from proxy.core.routes import UpstreamRoute
 from proxy.core.rules import Resolution
 from proxy.core.sources import BlobRoute, BlobSource, TransferError
@@ -50,12 +51,20 @@ class BlobHead:
 class BlobService:
     """Answer for blobs. Every method raises `ProxyError` where there is nothing to answer with."""
 
-    def __init__(self, metadata: MetadataStore, blobs: BlobStore, fills: Filler, upstreams: Upstreams) -> None:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        blobs: BlobStore,
+        fills: Filler,
+        upstreams: Upstreams,
+        creator: Creator | None = None,
+    ) -> None:
+        """Let `creator` make the repositories of first pulls, or (None) the metadata."""
         self._metadata = metadata
         self._blobs = blobs
         self._fills = fills
         self._upstreams = upstreams
-        self._proofs = ProofService(metadata, blobs, upstreams)
+        self._proofs = ProofService(metadata, blobs, upstreams, creator)
 
     async def head(self, resolution: Resolution, digest: Digest) -> BlobHead:
         """Return the size of the blob: from the store, from a descriptor, or by one HEAD upstream; never a fill."""
@@ -88,7 +97,8 @@ class BlobService:
         size = await self._blobs.stat(digest) if proven else None
         if size is not None:
             return BlobHead(size, CacheStatus(hit=True))
-        named = await self._metadata.descriptor(repository, digest, remote.provenance)
+        # Where clients push, their manifests may name what is not there: who were told that it is would not push it.
+        named = None if remote.rule.push else await self._metadata.descriptor(repository, digest, remote.provenance)
         if named is not None and not named.urls:
             # Layers with urls are elsewhere: the registry that names them need not hold them.
             return BlobHead(named.size, CacheStatus(hit=True))

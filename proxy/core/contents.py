@@ -11,6 +11,8 @@ from proxy.core.ports import (
     StorageFullError,
     TagWrite,
 )
+from proxy.core.registry.records import Scenario
+from proxy.core.repositories import Creator
 from proxy.model.digest import Digest
 from proxy.model.manifest import Manifest
 from proxy.model.reference import RepositoryName
@@ -28,8 +30,12 @@ class ManifestContents:
     by all repositories.
     """
 
-    def __init__(self, metadata: Manifests, blobs: BlobStore, memory: int = _MEMORY) -> None:
+    def __init__(
+        self, metadata: Manifests, blobs: BlobStore, memory: int = _MEMORY, *, creator: Creator | None = None
+    ) -> None:
+        """Keep up to `memory` bytes at hand. `creator` makes the repositories of first pulls, else the metadata do."""
         self._metadata = metadata
+        self._creator = creator
         self._blobs = blobs
         self._memory: LRUCache[Digest, bytes] = LRUCache(memory, getsizeof=len)
 
@@ -68,7 +74,11 @@ class ManifestContents:
         fetched, manifest = content
         record = record_of(fetched, manifest)
         try:
-            await self.store(fetched.digest, fetched.raw)
+            self._remember(fetched.digest, fetched.raw)
+            if await self._blobs.stat(fetched.digest) != len(fetched.raw):
+                await self.store(fetched.digest, fetched.raw)
+            if self._creator is not None:
+                await self._creator.ensure(repository, Scenario.PULL_THROUGH_CACHE)
             await self._metadata.remember(repository, record, manifest.children, provenance=provenance, tags=tags)
         except StorageFullError as error:
             _log.warning("manifest.not_kept", repository=repository, digest=str(fetched.digest), error=str(error))
@@ -94,12 +104,12 @@ class ManifestContents:
         return b"".join(parts)
 
     async def store(self, digest: Digest, raw: bytes) -> None:
-        """Store the bytes of a manifest; nobody sees them before the metadata says so. Raises `StorageFullError`."""
+        """Store the bytes of a manifest; nobody sees them before the metadata says so. Raises `StorageFullError`.
+
+        They are written also where they are stored: a file may be spoilt, or another process not yet through with it.
+        """
         self._remember(digest, raw)
-        size = await self._blobs.stat(digest)
-        if size == len(raw):
-            return
-        if size is not None:  # a file cut short would otherwise count as stored
+        if await self._blobs.stat(digest) not in {None, len(raw)}:  # cut short, it would count as stored
             await self._blobs.delete(digest)
         async with self._blobs.writer(digest) as writer:
             await writer.write(raw)

@@ -15,20 +15,19 @@ _Place = tuple[RepositoryName, str, Provenance]
 
 
 class Heads:
-    """Remember answers to HEAD, in this process, for `ttl` at most.
+    """Remember answers to HEAD, in this process, for `ttl` at most, and whom they were told for `awaited`.
 
     Clients that ask HEAD by tag and then GET by digest (containerd) never name the tag again: `awaited` ties both
     together, so that such a tag is kept with its manifest.
     """
 
-    def __init__(self, clock: Clock, ttl: timedelta) -> None:
+    def __init__(self, clock: Clock, ttl: timedelta, awaited: timedelta) -> None:
         self._clock = clock
-        seconds = ttl.total_seconds()
         self._heads: TTLCache[tuple[_Place, Tag], tuple[ManifestHead, float]] = TTLCache(
-            _SIZE, seconds, timer=clock.monotonic
+            _SIZE, ttl.total_seconds(), timer=clock.monotonic
         )
         self._awaited: TTLCache[tuple[_Place, Digest], dict[Tag, TagRecord]] = TTLCache(
-            _SIZE, seconds, timer=clock.monotonic
+            _SIZE, awaited.total_seconds(), timer=clock.monotonic
         )
 
     def recall(self, repository: RepositoryName, remote: Remote, tag: Tag) -> ManifestHead | None:

@@ -11,8 +11,8 @@ from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 
-_BATCH = 1 << 20
-"""Bytes that are gathered before they are written: each write is a hop to a thread."""
+_BATCH = 256 << 10
+"""Bytes that are gathered before they are written: each write is a hop to a thread. Larger ones only cost memory."""
 
 _RECKONING = 64 << 20
 """Bytes after which a body is looked at again for whether there is room: others fill the store too."""

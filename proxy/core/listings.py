@@ -19,7 +19,7 @@ from proxy.core.upstreams import Upstreams
 from proxy.model.cache_status import CacheStatus, Forward
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
-from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure
+from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.media_types import INDEXES
 from proxy.model.pages import DOCUMENT_LIMIT, PAGE_LIMIT, REFERRERS_LIMIT, Page
 from proxy.model.reference import RepositoryName, is_tag, referrers_tag
@@ -28,7 +28,7 @@ from proxy.model.rule import UPLOADED, Remote
 _log = structlog.get_logger(__name__)
 
 _BATCH = 32
-"""Manifests that are read from the metadata at a time: each may have megabytes of annotations."""
+"""Manifests that are read from the metadata at a time, if these are small."""
 
 _TAGS = "tags"
 _names = msgspec.json.Decoder(list[str])
@@ -94,7 +94,7 @@ class ListingService:
         listed, status = list[str](), CacheStatus(hit=True)
         if remote is None or self._upstreams.policy.ecr:
             if not await self._metadata.has_repository(repository):
-                raise ProxyError(ErrorCode.NAME_UNKNOWN, detail={"name": repository})
+                raise self._upstreams.policy.unknown(repository)
         else:
 
             async def ask(retry: bool) -> bytes:  # noqa: FBT001 - the one thing there is to say
@@ -180,14 +180,11 @@ class ListingService:
         """Yield the manifests of the repository that refer to `subject` and may be served, in order of digest."""
         repository, remote = resolution.repository, resolution.remote
         batch = min(_BATCH, expected)
-        while True:
-            records = await self._metadata.referrers(repository, subject, artifact_type, after, batch)
+        while records := await self._metadata.referrers(repository, subject, artifact_type, after, batch):
             for record in records:
                 # Where the rule led elsewhere before, manifests from there are not this upstream's.
                 if remote is None or await self._metadata.manifest(repository, record.digest, remote.provenance):
                     yield record
-            if len(records) < batch:
-                return
             after, batch = str(records[-1].digest), _BATCH
 
     async def _ask_referrers(self, remote: Remote, subject: Digest, *, retry: bool) -> tuple[Descriptor, ...]:

@@ -1,5 +1,6 @@
 """Manifests by tag and by digest, hosted here or pulled through."""
 
+import asyncio
 from dataclasses import dataclass, replace
 
 import structlog
@@ -14,7 +15,7 @@ from proxy.core.upstreams import Upstreams
 from proxy.model.cache_status import CacheStatus, Forward
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamError
-from proxy.model.manifest import Manifest
+from proxy.model.manifest import Manifest, parse_manifest
 from proxy.model.media_types import IMAGES, INDEXES
 from proxy.model.reference import RepositoryName, Tag
 from proxy.model.rule import UPLOADED, Remote
@@ -124,10 +125,18 @@ class ManifestService:
     async def _kept(self, resolution: Resolution, digest: Digest) -> ManifestAnswer | None:
         # Proof before bytes: that the bytes are stored does not say that this repository's upstream has them.
         provenance = resolution.remote.provenance if resolution.remote is not None else None
-        record = await self._metadata.manifest(resolution.repository, digest, provenance)
+        record, own = await asyncio.gather(
+            self._metadata.manifest(resolution.repository, digest, provenance),
+            self._metadata.manifest(resolution.repository, digest, None),
+        )
         raw = await self._contents.read(digest) if record is not None else None
         if record is None or raw is None:
             return None
+        if own is None and resolution.remote is not None:
+            # It came through another repository with this source and account. This one is to have it for good, as it
+            # serves it: also when no rule leads to that source any more.
+            content = FetchedManifest(raw, record.media_type, digest), parse_manifest(raw, record.media_type)
+            await self._keep(resolution, resolution.remote, content)
         return ManifestAnswer(raw, record.media_type, digest, len(raw), CacheStatus(hit=True))
 
     async def _head_digest(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:
@@ -135,7 +144,12 @@ class ManifestService:
         remote = resolution.remote
         if kept is not None or remote is None:
             return kept or await self._fetch(resolution, digest)
-        named = await self._metadata.descriptor(resolution.repository, digest, remote.provenance)
+        # Where clients push, their indexes may name what is not there: who were told that it is would not push it.
+        named = (
+            await self._metadata.descriptor(resolution.repository, digest, remote.provenance)
+            if not remote.rule.push
+            else None
+        )
         if named is not None and named.media_type in INDEXES | IMAGES:
             return ManifestAnswer(None, named.media_type, digest, named.size, CacheStatus(hit=True))
         try:

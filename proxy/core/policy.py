@@ -5,18 +5,24 @@ from datetime import timedelta
 from typing import Self
 
 from proxy.config.settings import RegistrySettings, UpstreamSettings
+from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.reference import RepositoryName
 from proxy.model.rule import Remote
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Settings for all rules together. `ecr`: follow ECR to the letter where the friendly superset differs."""
+    """Settings for all rules together.
+
+    `ecr`: follow ECR to the letter where the friendly superset differs; `account` is the registry's number there.
+    """
 
     negative_ttl: timedelta = timedelta(seconds=60)
     retry_check_after: timedelta = timedelta(seconds=60)
     listing_ttl: timedelta = timedelta(minutes=5)
     offline: bool = False
     ecr: bool = False
+    account: str = "000000000000"
 
     @classmethod
     def of(cls, upstreams: UpstreamSettings, registry: RegistrySettings) -> Self:
@@ -27,7 +33,14 @@ class Policy:
             listing_ttl=upstreams.listing_ttl,
             offline=upstreams.offline,
             ecr=registry.compatibility == "ecr",
+            account=registry.account_id,
         )
+
+    def unknown(self, repository: RepositoryName) -> ProxyError:
+        """Return the answer for a client that names a repository which is not there."""
+        # The sentence is ECR's: its clients are known to look for it.
+        sentence = f"The repository with name '{repository}' does not exist in the registry with id '{self.account}'"
+        return ProxyError(ErrorCode.NAME_UNKNOWN, sentence if self.ecr else None, detail={"name": repository})
 
     def is_offline(self, remote: Remote) -> bool:
         """Tell whether no request may be made to this upstream."""

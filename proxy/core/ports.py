@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from proxy.core.registry.records import PLAIN, RepositoryDetails
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError
@@ -317,17 +318,19 @@ class TagWrite:
 
     The repository's own policy decides, `default` where it has none. With `repeat`, a tag that is kept from moving may
     be written again with the digest that it has; ECR refuses that. Tags that came from one of `spared` are never
-    written: what a client has pushed must not be undone by a check of the upstream that began before.
+    written: what a client has pushed must not be undone by a check of the upstream that began before. With `anew`, no
+    tag is written that has the digest already, whatever the policy.
     """
 
     records: tuple[TagRecord, ...] = ()
     default: TagPolicy = ALL_TAGS_MOVE
     repeat: bool = True
     spared: tuple[str, ...] = ()
+    anew: bool = False
 
     def may_replace(self, kept: TagRecord, record: TagRecord, own: TagPolicy | None) -> bool:
         """Tell whether `record` may take the place of `kept` in a repository with the policy `own`."""
-        if kept.source in self.spared:
+        if kept.source in self.spared or (self.anew and kept.digest == record.digest):
             return False
         return (own or self.default).may_move(kept.tag) or (self.repeat and kept.digest == record.digest)
 
@@ -356,6 +359,7 @@ class RepositoryRecord:
     name: RepositoryName
     created_at: float
     tag_policy: TagPolicy | None = None
+    details: RepositoryDetails = PLAIN
 
 
 class TagKeptError(Exception):
@@ -374,6 +378,15 @@ class ContentMissingError(Exception):
         """Keep what is missing."""
         super().__init__(f"{len(digests)} of the digests are not in the repository")
         self.digests = tuple(digests)
+
+
+class ManifestKeptError(Exception):
+    """Nothing was written: the repository holds the manifest as one of another media type, which is in `record`."""
+
+    def __init__(self, record: ManifestRecord) -> None:
+        """Keep the manifest as it is held."""
+        super().__init__(f"the manifest {record.digest} is kept as {record.media_type}")
+        self.record = record
 
 
 class RepositoryUnknownError(Exception):
@@ -460,7 +473,8 @@ class Manifests(Protocol):
         """Keep an uploaded manifest, its children and its tags together, or nothing.
 
         Everything is decided in the transaction that writes, over all processes. What the manifest names must be
-        visible to `provenance`. Raises `RepositoryUnknownError`, `ContentMissingError`, `TagKeptError`, in this order.
+        visible to `provenance`. Raises `RepositoryUnknownError`, `ContentMissingError`, `ManifestKeptError` where the
+        repository holds it, from anywhere, as one of another media type, `TagKeptError`, in this order.
         """
 
     async def manifest(
@@ -483,7 +497,8 @@ class Manifests(Protocol):
     ) -> list[ManifestRecord]:
         """Return up to `limit` manifests of the repository whose subject is `subject`, in order of digest.
 
-        Only those of `artifact_type` (None: of any), and whose digest, as text, is greater than `after`.
+        Only those of `artifact_type` (None: of any), and whose digest, as text, is greater than `after`. Fewer, but
+        one at least if there are any, where they are large: each may have megabytes of annotations.
         """
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:

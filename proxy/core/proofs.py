@@ -4,10 +4,14 @@ Stored bytes are shared by all repositories, so that they are fetched and kept o
 them is another question: its own upstream, asked with its own credentials, must have shown to hold them.
 """
 
+import asyncio
+
 import structlog
 from cachetools import TTLCache
 
 from proxy.core.ports import BlobStore, Proofs, StorageFullError
+from proxy.core.registry.records import Scenario
+from proxy.core.repositories import Creator
 from proxy.core.upstreams import Upstreams
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError, UpstreamFailure
@@ -25,8 +29,12 @@ class ProofService:
     What was shown through one account to one upstream repository is shown to every rule with both.
     """
 
-    def __init__(self, metadata: Proofs, blobs: BlobStore, upstreams: Upstreams) -> None:
+    def __init__(
+        self, metadata: Proofs, blobs: BlobStore, upstreams: Upstreams, creator: Creator | None = None
+    ) -> None:
+        """Let `creator` make the repositories of first pulls, or (None) the metadata."""
         self._metadata = metadata
+        self._creator = creator
         self._blobs = blobs
         self._upstreams = upstreams
         ttl = upstreams.policy.negative_ttl.total_seconds()
@@ -34,9 +42,17 @@ class ProofService:
 
     async def has(self, repository: RepositoryName, remote: Remote, digest: Digest) -> bool:
         """Tell whether the repository may serve the blob."""
-        if self.recent(remote, digest) is not None:
-            return True
-        return await self._metadata.proven(repository, digest, remote.provenance)
+        if self.recent(remote, digest) is None:
+            shown, own = await asyncio.gather(
+                self._metadata.proven(repository, digest, remote.provenance),
+                self._metadata.proven(repository, digest, None),
+            )
+            if own or not shown:
+                return shown
+        # Shown to another repository with this source and account, or a moment ago. This one is to have it for good,
+        # as it serves it: also when no rule leads to that source any more.
+        self._upstreams.tasks.spawn(f"prove {digest}", self._own(repository, remote, digest))
+        return True
 
     def recent(self, remote: Remote, digest: Digest) -> int | None:
         """Return the size of a blob that the upstream showed a moment ago, or None."""
@@ -66,8 +82,14 @@ class ProofService:
             await self._prove(repository, remote, digest)
         return size
 
+    async def _own(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
+        if not await self._metadata.proven(repository, digest, None):
+            await self._prove(repository, remote, digest)
+
     async def _prove(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
         try:
+            if self._creator is not None:
+                await self._creator.ensure(repository, Scenario.PULL_THROUGH_CACHE)
             await self._metadata.prove(repository, digest, remote.provenance)
         except StorageFullError as error:
             # Without it the upstream is asked once more, later; the pull goes on.

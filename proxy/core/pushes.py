@@ -1,17 +1,20 @@
 """Manifests that clients push, by tag or by digest."""
 
-import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from proxy.core.admission import Admission, accounted
 from proxy.core.contents import ManifestContents, record_of
-from proxy.core.imports import BlobImporter
+from proxy.core.imports import Importer
+from proxy.core.offloading import offload
 from proxy.core.ports import (
+    BlobStore,
     Clock,
     ContentMissingError,
     FetchedManifest,
+    ManifestKeptError,
     ManifestPush,
     MetadataStore,
     RepositoryUnknownError,
@@ -26,13 +29,10 @@ from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.manifest import MANIFEST_LIMIT, OCI_ARTIFACT, Manifest, media_type_of, parse_pushed
 from proxy.model.media_types import IMAGES, INDEXES, SCHEMA1_PREFIX
 from proxy.model.reference import Tag
-from proxy.model.rule import UPLOADED
+from proxy.model.rule import UPLOADED, Remote
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
-
-_LARGE = 256 << 10
-"""Bytes from which on a document is read in a thread: it would hold up all other requests."""
 
 _KNOWN = INDEXES | IMAGES | {OCI_ARTIFACT}
 
@@ -42,13 +42,24 @@ class PushedManifest:
     """A manifest as a client sent it.
 
     `media_type` is its Content-Type, with or without parameters, None where it sent none. `tags` are those that a push
-    by digest names beside it (distribution-spec, "Pushing Manifests": ``?tag=``).
+    by digest names beside it (distribution-spec, "Pushing Manifests": ``?tag=``). With `anew`, a tag that has the
+    digest already is refused, as ECR's API does.
     """
 
     raw: bytes
     media_type: str | None
     reference: Tag | Digest
     tags: tuple[Tag, ...] = ()
+    anew: bool = False
+
+
+class TagRefusedError(ProxyError):
+    """A tag was not written (TAG_INVALID); `kept` is what it is."""
+
+    def __init__(self, message: str, kept: TagRecord, detail: Mapping[str, str]) -> None:
+        """Keep the tag beside what the client is told."""
+        super().__init__(ErrorCode.TAG_INVALID, message, detail=detail)
+        self.kept = kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,8 @@ class PushService:
         clock: Clock,
         metrics: Metrics,
         *,
-        imports: BlobImporter,
+        blobs: BlobStore,
+        imports: Importer,
         sparse: bool,
         repeat: bool,
     ) -> None:
@@ -85,6 +97,7 @@ class PushService:
         self._admission = admission
         self._clock = clock
         self._metrics = metrics
+        self._blobs = blobs
         self._imports = imports
         self._sparse = sparse
         self._repeat = repeat
@@ -123,7 +136,7 @@ class PushService:
         records = [
             TagRecord(name, fetched.digest, fetched.media_type, UPLOADED, now, now) for name in dict.fromkeys(names)
         ]
-        return TagWrite(tuple(records), resolution.tag_policy, self._repeat)
+        return TagWrite(tuple(records), resolution.tag_policy, self._repeat, anew=pushed.anew)
 
     async def _check_tags(self, resolution: Resolution, tags: TagWrite) -> None:
         known = await self._metadata.repository(resolution.repository) if tags.records else None
@@ -144,14 +157,11 @@ class PushService:
             manifests=needed if is_index and not self._sparse else frozenset(),
             tags=tags,
         )
-        provenance = resolution.remote.provenance if resolution.remote is not None else None
         try:
-            try:
-                await self._metadata.push(name, push, provenance)
-            except ContentMissingError as error:
-                if not await self._import(resolution, error.digests):
-                    raise
-                await self._metadata.push(name, push, provenance)
+            if resolution.remote is None:
+                await self._metadata.push(name, push, None)
+            else:
+                await self._push_to_cache(resolution, resolution.remote, push)
         except RepositoryUnknownError as error:
             raise self._repositories.unknown(name) from error
         except ContentMissingError as error:
@@ -159,28 +169,46 @@ class PushService:
                 ErrorCode.MANIFEST_BLOB_UNKNOWN,
                 detail={"name": name, "digests": [str(digest) for digest in error.digests]},
             ) from error
+        except ManifestKeptError as error:
+            raise ProxyError(
+                ErrorCode.MANIFEST_INVALID,
+                f"manifest invalid: it was sent as {fetched.media_type!r}, and is kept here as "
+                f"{error.record.media_type!r}: delete it first",
+                detail={"name": name, "digest": str(fetched.digest)},
+            ) from error
         except TagKeptError as error:
             raise self._kept(resolution, error.record, fetched.digest) from error
 
-    async def _import(self, resolution: Resolution, missing: tuple[Digest, ...]) -> bool:
-        """Have the upstream of a cache repository give what is missing; tell whether all of it is there now."""
-        if resolution.remote is None:
-            return False
-        for digest in missing:
-            if not await self._imports.bring(resolution, digest):
-                return False
-        return True
+    async def _push_to_cache(self, resolution: Resolution, remote: Remote, push: ManifestPush) -> None:
+        """Keep the manifest; what it names and nobody pushed is had from the upstream, or is missing."""
+        # Upstream's answer proves a blob before its bytes come, and they may never have come to their end.
+        unstored = [digest for digest in sorted(push.blobs) if await self._blobs.stat(digest) is None]
+        await self._import(resolution, push, unstored)
+        try:
+            await self._metadata.push(resolution.repository, push, remote.provenance)
+        except ContentMissingError as error:
+            await self._import(resolution, push, error.digests)
+            await self._metadata.push(resolution.repository, push, remote.provenance)
 
-    def _kept(self, resolution: Resolution, kept: TagRecord, digest: Digest) -> ProxyError:
+    async def _import(self, resolution: Resolution, push: ManifestPush, missing: Sequence[Digest]) -> None:
+        """Have the upstream give what is missing, or raise `ContentMissingError`."""
+        for digest in missing:
+            # An index may name blobs, too.
+            if digest in push.manifests and await self._imports.bring_manifest(resolution, digest):
+                continue
+            if not await self._imports.bring_blob(resolution, digest):
+                raise ContentMissingError(missing)
+
+    def _kept(self, resolution: Resolution, kept: TagRecord, digest: Digest) -> TagRefusedError:
         name, tag = resolution.repository, kept.tag
         self._metrics.tag_moves_refused.labels("push").inc()
         _log.info("tag.move_refused", repository=name, tag=tag, digest=str(digest), kept=str(kept.digest))
         # Clients look for this sentence, which is ECR's, to the letter.
-        return ProxyError(
-            ErrorCode.TAG_INVALID,
+        return TagRefusedError(
             f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the "
             "tag is immutable.",
-            detail={"name": name, "tag": tag},
+            kept,
+            {"name": name, "tag": tag},
         )
 
 
@@ -191,7 +219,7 @@ async def _read(pushed: PushedManifest) -> tuple[FetchedManifest, Manifest]:
         raise ProxyError(ErrorCode.SIZE_INVALID, f"a manifest has at most {MANIFEST_LIMIT} bytes, not {size}")
     if pushed.tags and not isinstance(pushed.reference, Digest):
         raise ProxyError(ErrorCode.TAG_INVALID, "tags are named in the query only where the manifest is put by digest")
-    return await asyncio.to_thread(_parse, pushed) if size > _LARGE else _parse(pushed)
+    return await offload(size, _parse, pushed)
 
 
 def _parse(pushed: PushedManifest) -> tuple[FetchedManifest, Manifest]:

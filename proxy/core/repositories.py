@@ -1,11 +1,14 @@
 """Repositories: whether clients may write to them, how they come to be, and the policy of their tags."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from proxy.core.admission import full
+from proxy.core.policy import Policy
 from proxy.core.ports import Clock, MetadataStore, RepositoryRecord, StorageFullError
+from proxy.core.registry.records import Scenario
 from proxy.core.rules import Resolution
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.reference import RepositoryName
@@ -24,17 +27,27 @@ class RepositoryDescription:
     own: bool
 
 
+class Creator(Protocol):
+    """What makes repositories that nobody created."""
+
+    async def ensure(self, name: RepositoryName, scenario: Scenario) -> bool:
+        """Make the repository unless it is there; False where it is not to be made.
+
+        Raises `StorageFullError`.
+        """
+
+
 class RepositoryService:
     """Look after repositories. Methods raise `ProxyError`, STORAGE_FULL where nothing can be written.
 
-    With `ecr` a push makes no repository; `account` is the registry's number in what clients are told then.
+    What clients are told of a repository that is not there is the `policy`'s.
     """
 
-    def __init__(self, metadata: MetadataStore, clock: Clock, *, ecr: bool, account: str) -> None:
+    def __init__(self, metadata: MetadataStore, creator: Creator, clock: Clock, policy: Policy) -> None:
         self._metadata = metadata
+        self._creator = creator
         self._clock = clock
-        self._ecr = ecr
-        self._account = account
+        self._policy = policy
 
     def require_writable(self, resolution: Resolution) -> None:
         """Raise `ProxyError` UNSUPPORTED where clients may not write to the repository: it is a cache."""
@@ -51,13 +64,14 @@ class RepositoryService:
         )
 
     async def ensure(self, resolution: Resolution) -> None:
-        """Make the repository of a push unless it is there; with `ecr` raise NAME_UNKNOWN instead."""
+        """Make the repository of a push unless it is there; NAME_UNKNOWN where a push may not make it."""
         name = resolution.repository
-        if await self._metadata.has_repository(name):
-            return
-        if self._ecr:
+        try:
+            there = await self._creator.ensure(name, Scenario.CREATE_ON_PUSH)
+        except StorageFullError as error:
+            raise full(error) from error
+        if not there:
             raise self.unknown(name)
-        await self.create(name)
 
     async def create(self, name: RepositoryName, policy: TagPolicy | None = None) -> bool:
         """Make a repository, with a tag policy of its own or without; tell whether it was not there before."""
@@ -95,6 +109,4 @@ class RepositoryService:
 
     def unknown(self, name: RepositoryName) -> ProxyError:
         """Return the answer for a client that names a repository which is not there."""
-        # The sentence is ECR's: its clients are known to look for it.
-        sentence = f"The repository with name '{name}' does not exist in the registry with id '{self._account}'"
-        return ProxyError(ErrorCode.NAME_UNKNOWN, sentence if self._ecr else None, detail={"name": name})
+        return self._policy.unknown(name)

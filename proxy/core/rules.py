@@ -1,6 +1,6 @@
 """From what a request names to the repository that is meant, and the upstream behind it: a pure function."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -66,7 +66,9 @@ class RuleSet:
 
     `hosted` are `NamePattern`s of names that never go upstream. `add_library` puts Docker Hub's official images under
     ``library/``. `tag_defaults` go into what is resolved. Raises ValueError, with a sentence for the operator, where
-    two rules have one prefix, where it is open which rule ``ns`` would mean, or where no name could fit a pattern.
+    two rules have one prefix, where no name could fit a pattern, or where it is open which rule ``ns`` would mean.
+    Where rules with the prefixes `made` come from callers, who cannot mark one, that may stay open: the operator's own
+    is meant then, and where there is none such a request is refused.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class RuleSet:
         hosted: Sequence[str] = (),
         add_library: bool = True,
         tag_defaults: TagDefaults | None = None,
+        made: Collection[str] = (),
     ) -> None:
         self.rules = tuple(rules)
         self.hosted = tuple(hosted)
@@ -85,14 +88,24 @@ class RuleSet:
         self._gates = {rule.prefix: _Gate(rule) for rule in rules if rule.allow or rule.deny}
         self._by_prefix = _by_prefix(self.rules)
         self._by_host = _by_host(self.rules)
+        self._made = frozenset(made)
+        if not made:
+            for host, group in self._by_host.items():
+                _namespace_rule(host, group.values())
         self._depth = max((prefix.count("/") + 1 for prefix in self._by_prefix), default=0)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return the rules of a configuration; ValueError as above."""
+    def of(cls, settings: Settings, made: Sequence[CacheRule] = ()) -> Self:
+        """Return the rules of a configuration, with those `made` elsewhere in place of its own of the same prefix.
+
+        ValueError as above.
+        """
         relaxed = settings.registry.compatibility == "relaxed"
+        shadowed = {rule.prefix for rule in made}
+        written = [rule for rule in settings.cache_rules() if rule.prefix not in shadowed]
         return cls(
-            settings.cache_rules(),
+            [*written, *made],
+            made=shadowed,
             hosted=settings.registry.hosted,
             add_library=relaxed,
             tag_defaults=TagDefaults(settings.registry.tag_policies()),
@@ -101,6 +114,10 @@ class RuleSet:
     def rule(self, prefix: str) -> CacheRule | None:
         """Return the rule with this prefix, or None."""
         return self._by_prefix.get(prefix)
+
+    def tag_policy(self, name: RepositoryName) -> TagPolicy:
+        """Return what the configuration says of the tags of a repository."""
+        return self._tag_defaults.policy(name)
 
     def resolve(self, address: Address) -> Resolution:
         """Return what `address` means, for a client.
@@ -128,13 +145,9 @@ class RuleSet:
         root = self._by_prefix.get(ROOT)
         if root is not None:
             return self._below(root, address.name, "no other prefix fits, so it belongs to the ROOT rule", None)
-        if address.name in self._by_prefix and self._hosted_by(address.name) is None:
-            raise _unknown(
-                address.name,
-                f"{address.name} is the prefix of a cache rule, not a repository: name an image below it, such as "
-                f"{address.name}/NAME",
-            )
         reason = f"{address.name} is outside the prefix of every rule: it is hosted here"
+        if address.name in self._by_prefix:
+            reason = f"{address.name} is the prefix of a rule for names below it: itself is hosted here"
         return Resolution(address.name, None, reason, tag_policy=self._tag_defaults.policy(address.name))
 
     def refusal(self, remote: Remote) -> str | None:
@@ -161,7 +174,7 @@ class RuleSet:
             return self._below(rule, rest, reason, ns)
         if not rules:
             raise _unknown(name, f"no cache rule has the upstream that ns={_shown(ns)} names")
-        rule = _namespace_rule(host, rules.values())
+        rule = self._meant(host, name, list(rules.values()))
         reason = f"ns={ns} names the upstream of the rule {rule.prefix}, to which the whole name belongs"
         rest = name
         if rule.upstream_prefix:
@@ -171,6 +184,16 @@ class RuleSet:
                 raise _unknown(name, f"the rule {rule.prefix} reaches only {rule.upstream}/{rule.upstream_prefix}/")
             rest = RepositoryName(name.removeprefix(before))
         return self._below(rule, rest, reason, ns)
+
+    def _meant(self, host: str, name: str, rules: list[CacheRule]) -> CacheRule:
+        """Return which of the rules for a host ``ns`` means."""
+        try:
+            return _namespace_rule(host, rules)
+        except ValueError as error:
+            written = [rule for rule in rules if rule.prefix not in self._made]
+            if not 0 < len(written) < len(rules):
+                raise _unknown(name, str(error)) from error
+        return self._meant(host, name, written)
 
     def _longest(self, name: str, rules: Iterable[CacheRule]) -> tuple[CacheRule, RepositoryName] | None:
         allowed = {rule.prefix for rule in rules} - {ROOT}
@@ -227,6 +250,14 @@ class RuleBook:
     def __init__(self, rules: RuleSet) -> None:
         self.current = rules
 
+    def tag_policy(self, name: RepositoryName) -> TagPolicy:
+        """Return what the configuration in force says of the tags of a repository."""
+        return self.current.tag_policy(name)
+
+    def canonical(self, name: RepositoryName) -> RepositoryName:
+        """Return the repository that clients reach by a name, or raise `ProxyError` as `RuleSet.locate` does."""
+        return self.current.locate(Address(name)).repository
+
     def replace(self, rules: RuleSet) -> None:
         """Put other rules in force."""
         self.current = rules
@@ -246,8 +277,6 @@ def _by_host(rules: Iterable[CacheRule]) -> Mapping[str, Mapping[str, CacheRule]
     for rule in rules:
         for host in _hosts(rule):
             found.setdefault(host, {})[rule.prefix] = rule
-    for host, group in found.items():
-        _namespace_rule(host, group.values())
     return found
 
 

@@ -1,7 +1,7 @@
 """What a tag means now: from the metadata, from memory, or from its upstream."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -30,6 +30,9 @@ from proxy.model.rule import UPLOADED, Remote
 from proxy.model.tag_policy import TagPolicy
 
 _log = structlog.get_logger(__name__)
+
+_AWAITED = timedelta(minutes=1)
+"""How long a client that was told a tag's digest may take to come for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class TagService:
         self._metadata = metadata
         self._contents = contents
         self._upstreams = upstreams
-        self._heads = Heads(upstreams.clock, upstreams.policy.negative_ttl)
+        self._heads = Heads(upstreams.clock, upstreams.policy.negative_ttl, _AWAITED)
 
     async def find(self, resolution: Resolution, tag: Tag, *, head: bool = False, forced: bool = False) -> Found:
         """Return what `tag` means now, or raise the `ProxyError` for the client.
@@ -334,7 +337,7 @@ class TagService:
 
     async def _unknown(self, repository: RepositoryName, tag: Tag) -> ProxyError:
         if not await self._metadata.has_repository(repository):
-            return ProxyError(ErrorCode.NAME_UNKNOWN, detail={"name": repository})
+            return self._upstreams.policy.unknown(repository)
         return ProxyError(ErrorCode.MANIFEST_UNKNOWN, detail={"name": repository, "tag": tag})
 
 

@@ -51,6 +51,8 @@ class Tasks:
         task = self._group.create_task(_logged(name, work), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # One that is cancelled before its first step has not awaited `work`; closing what has ended does nothing.
+        task.add_done_callback(lambda _: work.close())
 
     async def drain(self, seconds: float) -> None:
         """Refuse new fills (see `draining`) and wait up to `seconds` for what runs."""

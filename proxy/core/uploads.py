@@ -1,6 +1,5 @@
 """Blobs that clients push: in one request, in chunks over many, or mounted from another repository."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from proxy.core.ports import (
     UploadStore,
     UploadUnknownError,
 )
+from proxy.core.repeating import repeat
 from proxy.core.repositories import RepositoryService
 from proxy.core.rules import Address, Resolution, RuleBook
 from proxy.model.chunk import ChunkRange
@@ -205,12 +205,7 @@ class UploadService:
 
     async def sweep(self) -> None:
         """Expire uploads again and again; never returns."""
-        while True:
-            try:
-                await self.expire()
-            except Exception:  # noqa: BLE001 - what fails once must not end the sweeps for good
-                _log.exception("uploads.not_swept")
-            await asyncio.sleep(self._settings.sweep_interval.total_seconds())
+        await repeat(self.expire, self._settings.sweep_interval.total_seconds(), failed="uploads.not_swept")
 
     @asynccontextmanager
     async def _opened(self, resolution: Resolution, principal: Principal, upload: str) -> AsyncIterator[OpenUpload]:
@@ -242,6 +237,8 @@ class UploadService:
             raise _refused(opened, f"Content-Range says {span.length} bytes, and the body has {found}")
 
     async def _prove(self, resolution: Resolution, digest: Digest) -> None:
+        # It may have been deleted while the bytes came, which takes long.
+        await self._repositories.ensure(resolution)
         await self._metadata.prove(resolution.repository, digest, None)
         self._metrics.pushes.labels("blob", "stored").inc()
         _log.info("blob.pushed", repository=resolution.repository, digest=str(digest))

@@ -9,6 +9,7 @@ import structlog
 
 from proxy.core.freshness import jitter
 from proxy.core.negative import Asked, Refusals
+from proxy.core.offloading import offload
 from proxy.core.policy import Policy
 from proxy.core.ports import Clock, FetchedManifest, ManifestHead, Upstream
 from proxy.core.single_flight import SingleFlight
@@ -23,9 +24,6 @@ from proxy.model.rule import Remote
 from proxy.telemetry.metrics import Metrics
 
 T = TypeVar("T")
-
-_LARGE = 256 << 10
-"""Bytes from which on a manifest is read in a thread: it would hold up all other requests."""
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +71,7 @@ class Upstreams:
         if not fetched.media_type:
             raise UpstreamError(UpstreamFailure.GARBAGE, f"{remote.rule.upstream} sent a manifest without its type")
         try:
-            return fetched, await _read(fetched)
+            return fetched, await offload(len(fetched.raw), parse_manifest, fetched.raw, fetched.media_type)
         except ProxyError as error:
             raise UpstreamError(
                 UpstreamFailure.GARBAGE, f"{remote.rule.upstream} sent a manifest that is refused: {error.message}"
@@ -189,9 +187,3 @@ class Upstreams:
         except UpstreamError as error:
             self.refused(remote, asked, subject, error)
             raise
-
-
-async def _read(fetched: FetchedManifest) -> Manifest:
-    if len(fetched.raw) > _LARGE:
-        return await asyncio.to_thread(parse_manifest, fetched.raw, fetched.media_type)
-    return parse_manifest(fetched.raw, fetched.media_type)

@@ -20,7 +20,7 @@ class ErrorCode(Enum):
     DIGEST_INVALID = (400, "provided digest is not a valid digest, or did not match the content")
     MANIFEST_BLOB_UNKNOWN = (404, "the manifest names content that this repository does not hold: push that first")
     MANIFEST_INVALID = (400, "manifest invalid")
-    MANIFEST_UNKNOWN = (404, "manifest unknown to registry")
+    MANIFEST_UNKNOWN = (404, "Requested image not found")
     MISDIRECTED = (421, "this server does not answer for the host of this request")
     NAME_INVALID = (400, "invalid repository name")
     NAME_UNKNOWN = (404, "repository name not known to registry")

@@ -40,7 +40,7 @@ class NamePattern:
             if part is None:
                 reached = set(range(min(reached) + 1, len(segments) + 1))
             else:
-                reached = {at + 1 for at in reached if at < len(segments) and _fits_segment(part, segments[at])}
+                reached = {at + 1 for at in reached if at < len(segments) and fits_literals(part, segments[at])}
             if not reached:
                 return False
         return len(segments) in reached
@@ -50,8 +50,11 @@ class NamePattern:
         return self.text
 
 
-def _fits_segment(literals: tuple[str, ...], segment: str) -> bool:
-    """Tell whether `segment` is the literals in order, with anything between them."""
+def fits_literals(literals: tuple[str, ...], segment: str) -> bool:
+    """Tell whether `segment` is the literals in order, with anything, or nothing, between them.
+
+    They are what stands around the stars of a pattern; the time is linear in the length of `segment` for each.
+    """
     if len(literals) == 1:
         return segment == literals[0]
     first, *middle, last = literals

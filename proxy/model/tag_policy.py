@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.model.patterns import fits_literals
 from proxy.model.reference import Tag
 
 FILTERS_LIMIT = 5
@@ -70,19 +71,7 @@ def check_filters(mutability: TagMutability, filters: Sequence[str]) -> None:
 
 def fits(pattern: str, tag: str) -> bool:
     """Tell whether the whole tag is the pattern, in which each ``*`` stands for any characters, or none."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return tag == pattern
-    *middle, last = rest
-    position, end = len(first), len(tag) - len(last)
-    if position > end or not tag.startswith(first) or not tag.endswith(last):
-        return False
-    for literal in middle:
-        found = tag.find(literal, position, end)
-        if found < 0:
-            return False
-        position = found + len(literal)
-    return True
+    return fits_literals(tuple(pattern.split("*")), tag)
 
 
 ALL_TAGS_MOVE = TagPolicy()

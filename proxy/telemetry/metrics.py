@@ -93,6 +93,11 @@ class Metrics:
         self.breaker_open = Gauge(
             "pullthrough_breaker_open", "1 while an upstream host is left alone.", ["host"], registry=self.registry
         )
+        self.certificate_expires = Gauge(
+            "pullthrough_tls_certificate_expires_timestamp",
+            "When the certificate of the listeners expires, in seconds since 1970; 0 without TLS.",
+            registry=self.registry,
+        )
         self.reload_ok = Gauge(
             "pullthrough_config_last_reload_ok",
             "1 if the last reload of the configuration succeeded.",

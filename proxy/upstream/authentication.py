@@ -7,7 +7,8 @@ from cachetools import LRUCache, TTLCache
 
 from proxy.config.settings import UpstreamSettings
 from proxy.core.ports import Clock
-from proxy.model.credentials import EcrCredentials
+from proxy.core.registry.secrets.ports import SecretError, SecretFailure, SecretLogins
+from proxy.model.credentials import EcrCredentials, SecretCredentials
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule, Remote
@@ -53,11 +54,22 @@ class _Answered:
 
 
 class Authenticator:
-    """Turn challenges into Authorization headers. A credential that was refused rests for `negative_ttl`."""
+    """Turn challenges into Authorization headers. A credential that was refused rests for `negative_ttl`.
 
-    def __init__(self, tokens: Tokens, passwords: EcrPasswords, settings: UpstreamSettings, clock: Clock) -> None:
+    `secrets` knows what is in the secrets that rules name; without it such rules have no usable credentials.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        passwords: EcrPasswords,
+        settings: UpstreamSettings,
+        clock: Clock,
+        secrets: SecretLogins | None = None,
+    ) -> None:
         self._tokens = tokens
         self._passwords = passwords
+        self._secrets = secrets
         self._answered: LRUCache[tuple[Account, RepositoryName], _Answered] = LRUCache(_REPOSITORIES)
         self._basic: TTLCache[Account, Credential] = TTLCache(_ACCOUNTS, _BASIC_LIFETIME, timer=clock.monotonic)
         self._resting: TTLCache[tuple[str, str], bool] = TTLCache(
@@ -66,6 +78,7 @@ class Authenticator:
 
     async def remembered(self, remote: Remote, deadline: Deadline) -> Grant | None:
         """Return a grant for a registry that asked before, or None to ask without."""
+        await self._forget_changed(remote, deadline)
         basic = self._basic.get(Account.of(remote.rule))
         if basic is not None:
             return Grant(basic.basic, fresh=False, credential=basic)
@@ -169,6 +182,39 @@ class Authenticator:
                 self._rest(remote.rule, credential)
             raise
 
+    async def _forget_changed(self, remote: Remote, deadline: Deadline) -> None:
+        """Forget what was granted for another content of the rule's secret."""
+        rule, account = remote.rule, Account.of(remote.rule)
+        if not isinstance(rule.credentials, SecretCredentials):
+            return
+        answered = self._answered.get(_place(remote))
+        if account not in self._basic and answered is None:
+            return
+        credential = await self._of_secret(rule, rule.credentials, deadline)
+        if self._basic.get(account) not in {None, credential}:
+            del self._basic[account]
+        if answered is not None and answered.credential != credential:
+            self._answered.pop(_place(remote), None)
+
+    async def _of_secret(self, rule: CacheRule, source: SecretCredentials, deadline: Deadline) -> Credential:
+        unusable = f"the `credentials` of rule {rule.prefix} cannot be used"
+        if self._secrets is None:
+            raise UpstreamError(
+                UpstreamFailure.CREDENTIALS_REFUSED, f"{unusable}: this program has no access to secrets here"
+            )
+        try:
+            async with deadline.within():
+                login = await self._secrets.login(source.arn)
+        except TimeoutError:
+            raise UpstreamError(
+                UpstreamFailure.TIMEOUT, f"the secret of rule {rule.prefix} could not be read in time"
+            ) from None
+        except SecretError as error:
+            unavailable = error.failure is SecretFailure.UNAVAILABLE
+            failure = UpstreamFailure.UNREACHABLE if unavailable else UpstreamFailure.CREDENTIALS_REFUSED
+            raise UpstreamError(failure, f"{unusable}: {error.message}") from None
+        return Credential(login.username, login.token)
+
     async def credential(self, rule: CacheRule, deadline: Deadline) -> Credential | None:
         """Return the credential of `rule`, or None for an anonymous one.
 
@@ -186,6 +232,8 @@ class Authenticator:
                     raise UpstreamError(
                         UpstreamFailure.TIMEOUT, f"AWS did not answer in time with a password for {rule.upstream}"
                     ) from None
+            case SecretCredentials() as source:
+                credential = await self._of_secret(rule, source, deadline)
             case source:
                 credential = await read_credential(rule, source)
         if (rule.upstream.origin, credential.fingerprint) in self._resting:

@@ -13,6 +13,7 @@ from aiohttp.abc import AbstractResolver
 from proxy.config.settings import UpstreamSettings
 from proxy.core.fills.transfer import DiscontinuityError
 from proxy.core.ports import Access, BlobBody, Clock, FetchedManifest, ManifestHead, Probe, Sample
+from proxy.core.registry.secrets.ports import SecretLogins
 from proxy.core.single_flight import SingleFlight
 from proxy.core.tasks import Tasks
 from proxy.model.descriptor import Descriptor
@@ -59,16 +60,17 @@ _ENTRIES = 1_000_000
 class UpstreamClient:
     """Speak to the upstream registries of all rules; see the `Upstream` port.
 
-    Use as an async context manager: entering prepares, leaving closes all sessions. `retries`, `lookup` (DNS) and
-    `sleep` (waits for a turn) can be given for tests.
+    Use as an async context manager: entering prepares, leaving closes all sessions. `secrets` knows the accounts of
+    rules that name a secret. `retries`, `lookup` (DNS) and `sleep` (waits for a turn) can be given for tests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last three are for tests
         self,
         settings: UpstreamSettings,
         clock: Clock,
         metrics: Metrics,
         *,
+        secrets: SecretLogins | None = None,
         retries: Retries | None = None,
         lookup: AbstractResolver | None = None,
         sleep: Sleep = asyncio.sleep,
@@ -77,6 +79,7 @@ class UpstreamClient:
         self._clock = clock
         self._metrics = metrics
         self._budget = settings.budget.total_seconds()
+        self._secrets = secrets
         self._retries = retries or Retries()
         self._lookup = lookup
         self._sleep = sleep
@@ -98,7 +101,7 @@ class UpstreamClient:
         flights = SingleFlight(tasks)
         tokens = Tokens(follower, guard, self._clock, flights, self._budget)
         passwords = EcrPasswords(self._clock, flights)
-        authenticator = Authenticator(tokens, passwords, self._settings, self._clock)
+        authenticator = Authenticator(tokens, passwords, self._settings, self._clock, self._secrets)
         registry = Registry(follower, authenticator, self._budgets, self._clock)
         self._entered = registry, guard
         self._prober = Prober(follower, authenticator, registry, self._clock, self._budget)

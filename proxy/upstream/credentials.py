@@ -3,19 +3,18 @@
 import asyncio
 import base64
 import binascii
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import msgspec
 
-from proxy.model.credentials import CredentialHelper, DockerConfig, SecretSource, UserPassword
+from proxy.config.secret_text import SecretUnreadableError, read_secret, read_text
+from proxy.model.credentials import CredentialHelper, DockerConfig, UserPassword
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import DOCKER_HUB, CacheRule, UpstreamAddress
 from proxy.upstream.credential import Credential
 
-_SECRET_LIMIT = 64 << 10
 _CONFIG_LIMIT = 4 << 20
 _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HELPER_TIMEOUT = 15.0
@@ -57,7 +56,7 @@ async def read_credential(rule: CacheRule, source: KeptHere) -> Credential:
     """
     try:
         return await asyncio.to_thread(_read, source, rule.upstream)
-    except _UnusableError as error:
+    except (_UnusableError, SecretUnreadableError) as error:
         raise UpstreamError(
             UpstreamFailure.CREDENTIALS_REFUSED, f"the `credentials` of rule {rule.prefix} cannot be used: {error}"
         ) from None
@@ -66,7 +65,7 @@ async def read_credential(rule: CacheRule, source: KeptHere) -> Credential:
 def _read(source: KeptHere, upstream: UpstreamAddress) -> Credential:
     match source:
         case UserPassword(username, password):
-            return Credential(username, _secret(password))
+            return Credential(username, read_secret(password))
         case DockerConfig(path):
             return _from_docker_config(path, upstream)
         case CredentialHelper(name):
@@ -74,30 +73,6 @@ def _read(source: KeptHere, upstream: UpstreamAddress) -> Credential:
             if found is None:
                 raise _UnusableError(f"docker-credential-{name} has none for {_keys(upstream)[0]}")
             return found
-
-
-def _secret(source: SecretSource) -> str:
-    if source.env is not None:
-        secret, place = os.environ.get(source.env, ""), f"environment variable {source.env}"
-    else:
-        path = source.file or Path()
-        secret, place = _text(path, _SECRET_LIMIT).rstrip("\r\n"), f"file {path}"
-    if not secret:
-        raise _UnusableError(f"{place} is empty or not set")
-    return secret
-
-
-def _text(path: Path, limit: int) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-        if len(content) > limit:
-            raise _UnusableError(f"file {path} is longer than {limit} bytes")
-        return content.decode()
-    except OSError as error:
-        raise _UnusableError(f"file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise _UnusableError(f"file {path} is not UTF-8 text") from None
 
 
 def _keys(upstream: UpstreamAddress) -> list[str]:
@@ -111,7 +86,7 @@ def _keys(upstream: UpstreamAddress) -> list[str]:
 
 def _from_docker_config(path: Path, upstream: UpstreamAddress) -> Credential:
     try:
-        config = msgspec.json.decode(_text(path, _CONFIG_LIMIT), type=_ConfigFile)
+        config = msgspec.json.decode(read_text(path, _CONFIG_LIMIT), type=_ConfigFile)
     except (msgspec.MsgspecError, RecursionError):
         raise _UnusableError(f"{path} is not a Docker config.json") from None
     keys = _keys(upstream)

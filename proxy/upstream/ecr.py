@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import boto3
 import structlog
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as Unconnected
 
@@ -17,16 +16,15 @@ from proxy.core.single_flight import SingleFlight
 from proxy.model.credentials import EcrCredentials
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import CacheRule
+from proxy.upstream.aws import CONFIG, IDENTITY_REMEDY, code_of, is_passing
 from proxy.upstream.credential import Credential
 from proxy.upstream.kinds import kind_of
 
 _log = structlog.get_logger(__name__)
 
-_CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
 _EARLY = 1 / 12
 """The part of a token's life before whose end it is renewed: an hour of twelve."""
 _RETRY_AFTER = 60.0
-_SERVER_ERRORS = 500
 
 
 class _Key(NamedTuple):
@@ -99,7 +97,7 @@ class _UnusableError(Exception):
 def _ask_aws(key: _Key) -> tuple[str, float]:
     """Return a token and when it expires, in seconds since the epoch. Blocks; runs in a thread."""
     try:
-        client: Any = boto3.session.Session().client(key.service, region_name=key.region, config=_CONFIG)  # type: ignore[call-overload] # the service is one of two, by the kind of upstream
+        client: Any = boto3.session.Session().client(key.service, region_name=key.region, config=CONFIG)  # type: ignore[call-overload] # the service is one of two, by the kind of upstream
         data = client.get_authorization_token()["authorizationData"]
     except ClientError as error:
         raise _refusal(key, error) from None
@@ -111,8 +109,7 @@ def _ask_aws(key: _Key) -> tuple[str, float]:
         ) from None
     except (BotoCoreError, ValueError) as error:
         raise _UnusableError(
-            f"boto3 finds no usable AWS credentials ({type(error).__name__}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID "
-            "and AWS_SECRET_ACCESS_KEY, or give this machine a role"
+            f"boto3 finds no usable AWS credentials ({type(error).__name__}); {IDENTITY_REMEDY}"
         ) from None
     # ECR answers a list, for the registries that could be named once; ECR Public answers one entry.
     entry = data[0] if isinstance(data, list) else data
@@ -120,9 +117,8 @@ def _ask_aws(key: _Key) -> tuple[str, float]:
 
 
 def _refusal(key: _Key, error: ClientError) -> _UnusableError:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = error.response.get("Error", {}).get("Code", "unknown")
-    if status >= _SERVER_ERRORS or "Throttl" in code:
+    code = code_of(error)
+    if is_passing(error):
         return _UnusableError(f"AWS {key.service} in {key.region} failed ({code})", UpstreamFailure.SERVER_ERROR)
     return _UnusableError(
         f"AWS refuses a token for {key.service} in {key.region} ({code}); the identity that boto3 finds needs "

@@ -3,10 +3,13 @@
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from proxy.upstream.addresses import AddressPolicy, literal
+
+_SHOWN: Final = 100
 
 
 class RefusedAddressError(OSError):
@@ -67,7 +70,10 @@ class Resolver(AbstractResolver):
     async def _addresses(self, host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
         address = literal(host)
         if address is None:
-            return await self._lookup.resolve(host, port, family)
+            try:
+                return await self._lookup.resolve(host, port, family)
+            except UnicodeError as error:  # a label of more than 63 characters, or none
+                raise OSError(f"{host[:_SHOWN]} is no name of a host") from error
         version = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP versions
         return [
             ResolveResult(hostname=host, host=host, port=port, family=version, proto=0, flags=socket.AI_NUMERICHOST)

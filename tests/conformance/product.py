@@ -15,8 +15,10 @@ async def run_product(folder: Path, sections: Mapping[str, Any]) -> AsyncIterato
     """Run the product with these sections of a configuration."""
     own = {"server": {"port": 0, "drain_timeout": 0}, "storage": {"path": folder, "min_free": 0}}
     settings = Settings.model_validate({**own, **sections})
-    async with open_core(settings) as core, Server(services_of(settings, core), settings.mirrors) as server:
-        yield server
+    async with open_core(settings) as core:
+        services = await services_of(settings, core)
+        async with Server(services, settings.mirrors) as server:
+            yield server
 
 
 def origin(address: tuple[str, int]) -> str:

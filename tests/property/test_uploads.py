@@ -14,7 +14,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from proxy.config.settings import UploadSettings
 from proxy.core.admission import Admission
+from proxy.core.policy import Policy
 from proxy.core.ports import BlobStore, UploadStore
+from proxy.core.registry.creation import RepositoryCreator
+from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.repositories import RepositoryService
 from proxy.core.rules import Address, Resolution, RuleBook, RuleSet
 from proxy.core.uploads import Chunk, UploadRangeError, UploadService
@@ -84,7 +87,8 @@ class Uploads(RuleBasedStateMachine):
         self.sessions = MemoryUploadStore(blobs, self.clock.now)
 
     def start(self) -> None:
-        repositories = RepositoryService(self.metadata, self.clock, ecr=False, account="0" * 12)
+        creator = RepositoryCreator(self.metadata, RegistryIdentity(), self.clock)
+        repositories = RepositoryService(self.metadata, creator, self.clock, Policy())
         admission, configured = Admission(self.store, 0), UploadSettings()
         self.service = UploadService(
             self.sessions, self.store, self.metadata, RULES, repositories, admission, configured, Metrics()

@@ -1,7 +1,8 @@
-"""Real programs for the tests: from PATH, else from Debian packages unpacked under ``.cache/parts``.
+"""Real programs for the tests: from PATH, else from Debian packages or from PyPI, unpacked under ``.cache/parts``.
 
 Nothing is installed and no package list of the system is touched: missing packages are fetched with
-``apt-get download`` and unpacked with ``dpkg -x``, together with the libraries that this system lacks.
+``apt-get download`` and unpacked with ``dpkg -x``, together with the libraries that this system lacks; programs from
+PyPI get a virtual environment of their own.
 What cannot be had skips the test on a person's machine and fails it under ``CI=true``.
 """
 
@@ -9,6 +10,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +48,22 @@ STRACE = Part("strace", ("strace",), ("strace", "--version"))
 
 
 @dataclass(frozen=True)
+class Wheel:
+    """Programs that come from PyPI: `requirement` is what pip installs. `programs` and `check` are as in `Part`."""
+
+    requirement: str
+    programs: tuple[str, ...]
+    check: tuple[str, ...]
+
+    @property
+    def package(self) -> str:
+        return self.requirement.partition("==")[0]
+
+
+AWS_CLI = Wheel("awscli==1.46.3", ("aws",), ("aws", "--version"))
+
+
+@dataclass(frozen=True)
 class Toolbox:
     """Programs that can be run: `root` is the tree they were unpacked to, None when they are the system's own."""
 
@@ -64,7 +82,7 @@ class Toolbox:
         return found
 
 
-def obtain(part: Part) -> Toolbox:
+def obtain(part: Part | Wheel) -> Toolbox:
     """Return the programs of `part`, fetching them on the first call.
 
     Safe to call from several processes at a time. Raises UnobtainableError.
@@ -77,7 +95,10 @@ def obtain(part: Part) -> Toolbox:
         if _starts(part, toolbox):
             return toolbox
         shutil.rmtree(CACHE / part.package, ignore_errors=True)
-        _unpack(fetch(_missing(part.package)), CACHE / part.package)
+        if isinstance(part, Wheel):
+            _install(part.requirement, CACHE / part.package)
+        else:
+            _unpack(fetch(_missing(part.package)), CACHE / part.package)
         toolbox = _unpacked(CACHE / part.package)
         if not _starts(part, toolbox):
             raise UnobtainableError(f"{part.check[0]} from the package {part.package} does not start on this machine")
@@ -108,7 +129,7 @@ def unobtainable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def require(part: Part, *, root: bool = False) -> Toolbox:
+def require(part: Part | Wheel, *, root: bool = False) -> Toolbox:
     """Return the programs of `part` for a fixture; with `root`, only where the tests run as root."""
     if root:
         require_root(part.package)
@@ -124,7 +145,7 @@ def require_root(what: str) -> None:
         unobtainable(f"{what} needs root")
 
 
-def _starts(part: Part, toolbox: Toolbox) -> bool:
+def _starts(part: Part | Wheel, toolbox: Toolbox) -> bool:
     try:
         command = [toolbox.program(part.check[0]), *part.check[1:]]
         done = subprocess.run(command, env=toolbox.environment(), capture_output=True, timeout=30, check=False)
@@ -149,6 +170,18 @@ def _unpack(debs: Sequence[Path], root: Path) -> None:
     for deb in debs:
         subprocess.run(["dpkg", "-x", deb, unfinished], check=True, capture_output=True)
     unfinished.rename(root)
+
+
+def _install(requirement: str, root: Path) -> None:
+    """Make a virtual environment with one package; scripts name its folder, so it is made where it stays."""
+    pip = [f"{root}/bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    try:
+        for command in ([sys.executable, "-m", "venv", str(root)], [*pip, "install", requirement]):
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(root, ignore_errors=True)
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UnobtainableError(f"{requirement} cannot be installed from PyPI: {last}") from error
 
 
 def _missing(package: str) -> list[str]:

@@ -7,10 +7,14 @@ from proxy.core.admission import Admission
 from proxy.core.blobs import BlobService
 from proxy.core.contents import ManifestContents
 from proxy.core.deletions import DeletionService
-from proxy.core.imports import BlobImporter
+from proxy.core.imports import Importer
 from proxy.core.manifests import ManifestService
-from proxy.core.ports import BlobStore, Clock, MetadataStore, UploadStore
+from proxy.core.policy import Policy
+from proxy.core.ports import BlobStore, Clock, UploadStore
 from proxy.core.pushes import PushService
+from proxy.core.registry.creation import RepositoryCreator
+from proxy.core.registry.identity import RegistryIdentity
+from proxy.core.registry.ports import RegistryStore
 from proxy.core.repositories import RepositoryService
 from proxy.core.rules import RuleBook
 from proxy.core.uploads import UploadService
@@ -30,7 +34,7 @@ def writing(
     rules: RuleBook,
     reading: tuple[ManifestService, BlobService],
     contents: ManifestContents,
-    stores: tuple[MetadataStore, BlobStore, UploadStore],
+    stores: tuple[RegistryStore, BlobStore, UploadStore],
     clock: Clock,
     metrics: Metrics,
     *,
@@ -42,7 +46,8 @@ def writing(
     """Return the services as the composition root makes them; `ecr` is the setting ``compatibility``."""
     manifests, pulling = reading
     metadata, blobs, uploads = stores
-    repositories = RepositoryService(metadata, clock, ecr=ecr, account="000000000000")
+    creator = RepositoryCreator(metadata, RegistryIdentity(ecr=ecr), clock)
+    repositories = RepositoryService(metadata, creator, clock, Policy(ecr=ecr))
     admission = Admission(blobs, min_free)
     return Writing(
         repositories=repositories,
@@ -56,7 +61,8 @@ def writing(
             admission,
             clock,
             metrics,
-            imports=BlobImporter(pulling, metadata),
+            blobs=blobs,
+            imports=Importer(pulling, manifests, metadata),
             sparse=sparse,
             repeat=not ecr,
         ),

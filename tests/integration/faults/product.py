@@ -18,7 +18,8 @@ from proxy.core.fills.ports import PartialStore
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
 from proxy.core.policy import Policy
-from proxy.core.ports import BlobStore, Clock, MetadataStore
+from proxy.core.ports import BlobStore, Clock
+from proxy.core.registry.ports import RegistryStore
 from proxy.core.rules import RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
@@ -38,7 +39,7 @@ from tests.support.writing import writing
 class Stores:
     """What outlives a product."""
 
-    metadata: MetadataStore
+    metadata: RegistryStore
     blobs: BlobStore
     partials: PartialStore
 

@@ -52,7 +52,17 @@ def test_help_lists_every_command_and_imports_nothing_of_the_product() -> None:
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert told.endswith("IMPORTED set()\n")
-    for command in ("serve", "check-config", "resolve", "refresh", "purge", "rules", "repositories"):
+    for command in (
+        "serve",
+        "check-config",
+        "resolve",
+        "refresh",
+        "purge",
+        "rules",
+        "repositories",
+        "templates",
+        "secrets",
+    ):
         assert f" {command} " in told
 
 
@@ -93,6 +103,19 @@ def test_the_settings_in_force_are_shown_without_secrets(config: Path) -> None:
         ["repositories", "show", "a"],
         ["repositories", "create", "a"],
         ["repositories", "set-tag-mutability", "a", "IMMUTABLE"],
+        ["repositories", "images", "a"],
+        ["repositories", "delete-image", "a:b"],
+        ["repositories", "delete", "a"],
+        ["repositories", "policy", "get", "a"],
+        ["repositories", "lifecycle", "preview", "a"],
+        ["rules", "create", "a", "a.example"],
+        ["rules", "update", "a", "--credential-arn", "b"],
+        ["rules", "delete", "a"],
+        ["templates", "list"],
+        ["templates", "create", "a", "--applied-for", "create-on-push"],
+        ["secrets", "list"],
+        ["secrets", "put", "a"],
+        ["secrets", "delete", "a"],
     ],
 )
 def test_every_command_refuses_a_faulty_configuration_with_a_line_per_fault(tmp_path: Path, command: list[str]) -> None:
@@ -139,6 +162,25 @@ def test_resolve_shows_where_a_name_leads(
     assert answer.pop("reason")
     answer.pop("reference")
     assert answer == {"rule": rule, "repository": repository, "upstream": upstream}
+
+
+def test_resolve_makes_no_store_and_knows_the_rules_that_the_api_made_where_there_is_one(
+    config: Path, tmp_path: Path
+) -> None:
+    def lead(name: str) -> str | None:
+        upstream: str | None = json.loads(run("resolve", name, "--json", "--config", config)[0])["upstream"]
+        return upstream
+
+    assert lead("k8s/pause") is None
+    assert not (tmp_path / "store").exists()
+    run("rules", "create", "k8s", "registry.k8s.io", "--config", config)
+    assert lead("k8s/pause") == "https://registry.k8s.io/v2/pause/manifests/latest"
+
+
+def test_where_a_store_cannot_be_looked_at_resolve_does_not_guess(config: Path) -> None:
+    path = f"{config.parent}/{'a' * 300}"  # longer than names of files may be
+    _, err = run("resolve", "a/b", "--config", config, code=2, PULLTHROUGH_STORAGE__PATH=path)
+    assert err.startswith(f"{path}/metadata.sqlite cannot be looked at (File name too long)")
 
 
 def test_resolve_by_digest_names_the_digest(config: Path) -> None:

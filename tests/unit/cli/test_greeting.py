@@ -14,7 +14,8 @@ HUB = "{prefix: hub, upstream: registry-1.docker.io}"
 
 def shown(settings: Settings, *, terminal: bool) -> str:
     console = Console(file=StringIO(), force_terminal=terminal, color_system=None, width=100)
-    show_greeting(console, [("registry", "http://127.0.0.1:5000"), ("mirror", "http://127.0.0.1:5001")], settings)
+    addresses = [("registry", "http://127.0.0.1:5000"), ("mirror", "http://127.0.0.1:5001")]
+    show_greeting(console, addresses, settings, settings.cache_rules())
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -27,7 +28,7 @@ def test_the_greeting_tells_addresses_rules_a_command_and_what_is_open() -> None
         "hub/  registry-1.docker.io  anonymous    5m",
         "q/    quay.io               anonymous    never: offline",
         "docker pull 127.0.0.1:5000/hub/library/alpine",
-        "open to every user and program of this machine, without a password: to pull, to push and to delete.",
+        "open to every user and program of this machine, without a password: to pull, to push, to delete,",
     ):
         assert part in text
 
@@ -49,7 +50,7 @@ def test_nobody_is_greeted_where_nobody_sits() -> None:
     ],
 )
 def test_the_command_can_be_copied(text: str, url: str, command: str) -> None:
-    assert pull_command(url, parse_settings(text, {})) == command
+    assert pull_command(url, parse_settings(text, {}).cache_rules()) == command
 
 
 def test_what_is_open_names_credentials_and_plain_http() -> None:
@@ -59,10 +60,11 @@ def test_what_is_open_names_credentials_and_plain_http() -> None:
         "credentials: {username: u, password: {env: SECRET}}}, {prefix: b, upstream: b.example}]",
         {"SECRET": "x"},
     )
-    assert list(exposures(settings)) == [
+    assert list(exposures(settings, settings.cache_rules())) == [
         (
             "to everyone who reaches 0.0.0.0, without a password (auth: none): "
-            "to pull, also with the credentials of a, to push and to delete."
+            "to pull, also with the credentials of a, to push, to delete, "
+            "and to administer: rules, repositories, secrets."
         ),
         "on the wire: the rule a speaks plain http to a.example.",
     ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -108,3 +109,31 @@ def test_a_server_reloads_when_its_file_is_saved_and_on_sighup_and_leaves_in_goo
     assert wait_for(server.stderr, "config.reload_failed")["faults"] == 1
     server.send_signal(signal.SIGTERM)
     assert server.wait(30) == 0
+
+
+def test_a_running_server_takes_over_rules_that_a_command_makes(server: subprocess.Popen[str], config: Path) -> None:
+    wait_for(server.stderr, "server.listening")
+    assert run("rules", "create", "b", "b.example", "--config", config)[0] == 0
+    assert wait_for(server.stderr, "rules.taken_over")["rules"] == ["b"]
+    assert run("rules", "delete", "b", "--config", config)[0] == 0
+    assert wait_for(server.stderr, "rules.taken_over")["rules"] == []
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(30) == 0
+
+
+def test_a_secret_is_asked_for_at_a_terminal_and_not_echoed(config: Path) -> None:
+    near, far = pty.openpty()
+    arguments = [*PROGRAM, "secrets", "put", "a", "--username", "u", "--config", str(config)]
+    with subprocess.Popen(arguments, stdin=far, stdout=subprocess.PIPE, stderr=far, start_new_session=True) as process:
+        os.close(far)
+        shown = b""
+        while b"password or token: " not in shown:
+            shown += os.read(near, 1024)
+        os.write(near, b"hush-hush\n")
+        out = process.communicate(timeout=60)[0]
+        shown += os.read(near, 1024)
+    os.close(near)
+    assert process.returncode == 0
+    assert out.startswith(b"secret")
+    assert b"hint" not in out
+    assert b"hush-hush" not in shown + out

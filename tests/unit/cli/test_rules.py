@@ -193,12 +193,12 @@ async def test_the_rules_are_listed_in_their_order_with_all_that_decides(program
     assert (code, err) == (0, "")
     rows = [[cell.strip() for cell in line.split("   ") if cell.strip()] for line in lines]
     assert rows == [
-        ["rule", "upstream", "credentials", "tags checked after", "allow", "deny", "pushes"],
-        ["hub", HUB, "anonymous", "5m", "everything", "corp/secret/**", "no"],
-        ["corp", REGISTRY, "user:alice:env:ALICE_PASSWORD", "5m", "everything", "nothing", "no"],
-        ["corp/open", f"{REGISTRY}/team", "anonymous", "5m", "team/*", "nothing", "no"],
-        ["away", "away.example", "anonymous", "never: offline", "everything", "nothing", "no"],
-        ["gone", "gone.example", "anonymous", "1h", "everything", "nothing", "yes"],
+        ["rule", "from", "upstream", "credentials", "tags checked after", "allow", "deny", "pushes"],
+        ["hub", "file", HUB, "anonymous", "5m", "everything", "corp/secret/**", "no"],
+        ["corp", "file", REGISTRY, "user:alice:env:ALICE_PASSWORD", "5m", "everything", "nothing", "no"],
+        ["corp/open", "file", f"{REGISTRY}/team", "anonymous", "5m", "team/*", "nothing", "no"],
+        ["away", "file", "away.example", "anonymous", "never: offline", "everything", "nothing", "no"],
+        ["gone", "file", "gone.example", "anonymous", "1h", "everything", "nothing", "yes"],
     ]
     assert program.server.journal == []
 
@@ -210,6 +210,8 @@ async def test_the_rules_are_listed_for_programs_without_a_secret(program: Progr
     assert [rule["prefix"] for rule in found] == ["hub", "corp", "corp/open", "away", "gone"]
     assert found[1] == {
         "prefix": "corp",
+        "origin": "file",
+        "shadows_file": False,
         "upstream": REGISTRY,
         "upstream_prefix": "",
         "credentials": "user:alice:env:ALICE_PASSWORD",
@@ -218,8 +220,55 @@ async def test_the_rules_are_listed_for_programs_without_a_secret(program: Progr
         "allow": [],
         "deny": [],
         "push": False,
+        "created_at": None,
     }
     assert "wonder" not in out
+
+
+async def test_rules_of_the_api_stand_beside_those_of_the_file_or_in_their_place(program: Program) -> None:
+    for prefix, upstream in (("other", REGISTRY), ("hub", "gone.example")):
+        assert (await program.run("rules", "create", prefix, upstream))[0] == 0
+    found = {rule["prefix"]: rule for rule in json.loads((await program.run("rules", "list", "--json"))[1])}
+    origins = {prefix: (rule["origin"], rule["shadows_file"]) for prefix, rule in found.items()}
+    assert origins == {
+        **dict.fromkeys(["corp", "corp/open", "away", "gone"], ("file", False)),
+        "hub": ("api", True),
+        "other": ("api", False),
+    }
+    assert (found["hub"]["upstream"], found["other"]["created_at"][:2]) == ("gone.example", "20")
+    _, out, _ = await program.run("rules", "list")
+    cells = {line.split()[0]: line.split("   ")[1:] for line in out.splitlines() if line.strip(" ─")}
+    assert {prefix: next(filter(None, row)).strip() for prefix, row in cells.items() if prefix in {"hub", "other"}} == {
+        "hub": "API, in place of the file's",
+        "other": "API",
+    }
+    assert program.server.journal == []
+
+
+async def test_a_rule_of_the_api_is_tried_with_the_account_in_its_secret(program: Program) -> None:
+    value = program.config.parent / "token"
+    value.write_text("wonder:land\n", encoding="utf-8")
+    secret = "ecr-pullthroughcache/corp"
+    put = ("secrets", "put", secret, "--username", "alice", "--from-file", str(value))
+    assert (await program.run(*put))[0] == 0
+    assert (await program.run("rules", "create", "team", REGISTRY, "--credential-arn", secret))[0] == 0
+    found = await program.validate("team", code=0)
+    assert (found["rule"], found["credentials"], found["failure"]) == ("team", "works", None)
+    value.write_text("another", encoding="utf-8")
+    assert (await program.run(*put))[0] == 0
+    found = await program.validate("team", code=1)
+    assert (found["credentials"], found["is_valid"]) == ("refused", False)
+
+
+async def test_without_a_store_a_secret_of_the_configuration_is_known(program: Program, tmp_path: Path) -> None:
+    program.config.write_text(
+        program.config.read_text(encoding="utf-8")
+        + "  - {prefix: by-name, upstream: registry.example.com, credentials: {secret: mine}}\n"
+        + "secrets: {values: [{name: mine, username: alice, access_token: {env: ALICE_PASSWORD}}]}\n",
+        encoding="utf-8",
+    )
+    assert (await program.validate("by-name", code=0))["credentials"] == "works"
+    assert not (tmp_path / "store").exists()
 
 
 async def test_no_rules_are_told_as_such(program: Program) -> None:

@@ -10,14 +10,18 @@ import pytest
 
 from proxy.core.blobs import BlobService
 from proxy.core.ports import BlobReader
+from proxy.core.pushes import PushedManifest
 from proxy.core.rules import Resolution
 from proxy.core.sources import BlobRoute, BlobSource, TransferError
+from proxy.core.uploads import Chunk
 from proxy.model.cache_status import CacheStatus
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
+from proxy.model.media_types import OCI_MANIFEST
 from proxy.model.reference import Tag
 from proxy.model.rule import CacheRule
 from proxy.storage.blobs.memory import MemoryBlobStore
+from tests.support.bodies import body
 from tests.support.documents import descriptor, image
 from tests.unit.core.conftest import ACCOUNT, Bench
 
@@ -91,6 +95,20 @@ async def test_head_is_answered_by_the_descriptor(bench: Bench) -> None:
     await bench.manifests.get(bench.resolve(), Tag("latest"))
     assert (await bench.blobs.head(bench.resolve(), DIGEST)).size == len(LAYER)
     assert methods(bench) == ["GET"]
+
+
+async def test_where_clients_push_no_manifest_says_that_a_blob_is_there(bench: Bench) -> None:
+    # Who is told so does not push it, and what was deleted here would never come back.
+    bench.with_rule(push=True)
+    resolution = bench.resolve()
+    for blob in (b"{}", LAYER):
+        await bench.uploads.whole(resolution, Digest.of(blob), Chunk(body(blob)))
+    await bench.pushes.put(resolution, PushedManifest(image(b"{}", LAYER), OCI_MANIFEST, Tag("v1")))
+    await bench.deletions.blob(resolution, DIGEST)
+    with pytest.raises(ProxyError) as raised:
+        await bench.blobs.head(resolution, DIGEST)
+    assert raised.value.code.status == 404
+    assert methods(bench) == ["HEAD blob"]
 
 
 async def test_head_of_a_layer_that_is_elsewhere_asks_upstream(bench: Bench) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from proxy.core.ports import BlobReader, FetchedManifest
+from proxy.core.pushes import PushedManifest
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
 from proxy.model.media_types import OCI_INDEX, OCI_MANIFEST
@@ -136,6 +137,18 @@ async def test_head_of_a_child_is_answered_by_the_descriptor_in_its_index(bench:
     answer = await bench.manifests.head(bench.resolve(), child)
     assert (answer.digest, answer.size, answer.media_type) == (child, len(image()), OCI_MANIFEST)
     assert journal(bench) == ["GET latest"]
+
+
+async def test_where_clients_push_no_index_says_that_a_child_is_there(bench: Bench) -> None:
+    # Who is told so does not push it, and what was deleted here would never come back.
+    bench.with_rule(push=True)
+    bench.sparse = True
+    bench.start()
+    pushed = PushedManifest(index(image()), OCI_INDEX, LATEST)
+    await bench.pushes.put(bench.resolve(), pushed)
+    with pytest.raises(ProxyError) as raised:
+        await bench.manifests.head(bench.resolve(), Digest.of(image()))
+    assert raised.value.code.status == 404
 
 
 async def test_head_by_digest_of_a_layer_is_no_manifest(bench: Bench) -> None:

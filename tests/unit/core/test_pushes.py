@@ -167,6 +167,23 @@ async def test_a_type_that_contradicts_the_document_is_refused(bench: Bench, fil
 # --- bytes and digests ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("by_digest", [True, False])
+async def test_the_type_of_what_is_kept_does_not_change(bench: Bench, filled: Resolution, *, by_digest: bool) -> None:
+    # Without a mediaType of its own a document may be sent as anything; clients by digest would no longer know it.
+    document = json.loads(image(CONFIG, LAYER, subject=descriptor(b"subject", OCI_MANIFEST)))
+    del document["mediaType"]
+    raw = json.dumps(document).encode()
+    digest = (await put(bench, filled, raw)).digest
+    error = await refusal(bench, filled, raw, digest if by_digest else V1, "application/json")
+    assert (error.code, OCI_MANIFEST in error.message) == (ErrorCode.MANIFEST_INVALID, True)
+    for reference in (V1, digest):
+        assert (await bench.manifests.get(filled, reference)).media_type == OCI_MANIFEST
+    assert len(await bench.metadata.referrers(NAME, Digest.of(b"subject"), None, "", 10)) == 1
+    await bench.deletions.manifest(filled, digest)
+    await put(bench, filled, raw, V1, "application/json")
+    assert (await bench.manifests.get(filled, V1)).media_type == "application/json"
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 async def test_another_digest_is_refused_and_nothing_is_kept(bench: Bench, filled: Resolution, algorithm: str) -> None:
     wrong = Digest.of(OTHER, algorithm)
@@ -399,9 +416,6 @@ async def test_what_came_from_another_upstream_does_not(bench: Bench) -> None:
     assert (await refusal(bench, resolution)).detail["digests"] == [str(Digest.of(CONFIG))]
 
 
-# --- disks that are full ----------------------------------------------------------------------------------------------
-
-
 async def test_blobs_that_only_the_upstream_holds_are_fetched_for_a_push(bench: Bench) -> None:
     bench.with_rule(push=True)
     resolution = bench.resolve()
@@ -418,6 +432,42 @@ async def test_blobs_that_only_the_upstream_holds_are_fetched_for_a_push(bench: 
     assert all(given.closed for given in bench.fills.given)
 
 
+async def test_a_blob_that_was_shown_and_never_came_is_fetched_for_a_push(bench: Bench) -> None:
+    bench.with_rule(push=True)
+    resolution = bench.resolve()
+    layer = bench.web.put_blob(LAYER)
+    await push_blobs(bench, resolution, CONFIG)
+    # Upstream's answer is the proof; the transfer broke off after it.
+    assert resolution.remote is not None
+    await bench.metadata.prove(resolution.repository, layer, resolution.remote.provenance)
+
+    await put(bench, resolution)
+
+    assert await bench.store.stat(layer) == len(LAYER)
+
+
+async def test_manifests_that_only_the_upstream_holds_are_fetched_for_an_index(bench: Bench) -> None:
+    bench.with_rule(push=True)
+    resolution = bench.resolve()
+    child = bench.web.put(IMAGE)
+    assert (await bench.manifests.head(resolution, child)).size == len(IMAGE)  # so the client does not send it
+
+    await put(bench, resolution, index(IMAGE), V1, OCI_INDEX)
+
+    bench.upstream.fail(UpstreamFailure.UNREACHABLE)
+    assert (await bench.manifests.get(resolution, child)).raw == IMAGE
+
+
+@pytest.mark.parametrize("failure", [UpstreamFailure.NOT_FOUND, UpstreamFailure.UNREACHABLE])
+async def test_an_index_is_refused_where_neither_client_nor_upstream_gives_a_manifest(
+    bench: Bench, failure: UpstreamFailure
+) -> None:
+    bench.with_rule(push=True)
+    bench.upstream.fail(failure)
+    error = await refusal(bench, bench.resolve(), index(IMAGE), V1, OCI_INDEX)
+    assert (error.code, error.detail["digests"]) == (ErrorCode.MANIFEST_BLOB_UNKNOWN, [str(Digest.of(IMAGE))])
+
+
 @pytest.mark.parametrize("failure", [UpstreamFailure.NOT_FOUND, UpstreamFailure.UNREACHABLE])
 async def test_a_push_is_refused_where_neither_client_nor_upstream_gives_a_blob(
     bench: Bench, failure: UpstreamFailure
@@ -429,6 +479,16 @@ async def test_a_push_is_refused_where_neither_client_nor_upstream_gives_a_blob(
 
     assert (await refusal(bench, resolution)).code is ErrorCode.MANIFEST_BLOB_UNKNOWN
     assert await bench.metadata.tag(resolution.repository, V1) is None
+
+
+# --- disks that are full or rot ---------------------------------------------------------------------------------------
+
+
+async def test_a_push_replaces_a_spoilt_file(bench: Bench, filled: Resolution) -> None:
+    bench.store.keep(Digest.of(IMAGE), bytes(len(IMAGE)))
+    await put(bench, filled)
+    bench.start()
+    assert (await bench.manifests.get(filled, V1)).raw == IMAGE
 
 
 async def test_a_full_disk_refuses_and_the_push_may_be_repeated(bench: Bench, filled: Resolution) -> None:

@@ -201,10 +201,11 @@ def test_hosted_pattern_keeps_names_under_a_prefix_at_home_too() -> None:
     assert where("docker-hub/other/mine", rules=rules)[1] == "registry-1.docker.io/other/mine"
 
 
-def test_bare_prefix_is_no_repository() -> None:
-    error = refused("docker-hub")
-    assert error.code is ErrorCode.NAME_UNKNOWN
-    assert "docker-hub/NAME" in error.message
+def test_bare_prefix_is_a_repository_of_its_own() -> None:
+    # It may have been there before the rule, which is about names below its prefix only.
+    found = resolve("docker-hub")
+    assert (found.repository, found.remote) == ("docker-hub", None)
+    assert "itself is hosted here" in found.reason
 
 
 def test_library_is_not_added_with_the_character_of_ecr() -> None:

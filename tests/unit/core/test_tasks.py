@@ -1,6 +1,7 @@
 """Background work has an owner: it is logged when it fails, and ended when the application ends."""
 
 import asyncio
+import inspect
 
 import pytest
 from structlog.testing import capture_logs
@@ -41,6 +42,17 @@ async def test_leaving_the_context_cancels_what_still_runs() -> None:
         tasks.spawn("endless", endless())
         await started.wait()
     assert ended == ["cancelled"]
+
+
+async def test_what_is_cancelled_before_its_first_step_is_closed() -> None:
+    async def never() -> None:
+        """Never runs."""
+
+    work = never()
+    async with Tasks() as tasks:
+        tasks.spawn("never begun", work)
+    # Python warns of a coroutine that is dropped without having been awaited.
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
 
 
 async def test_draining_waits_for_what_runs_and_tells_that_it_drains() -> None:

@@ -377,6 +377,29 @@ async def test_with_ecr_a_repository_that_is_deleted_meanwhile_does_not_come_bac
     assert not await bench.metadata.has_repository(NAME)
 
 
+@pytest.mark.parametrize("way", ["finish", "whole"])
+async def test_with_ecr_a_repository_that_is_deleted_while_its_last_bytes_come_does_not_come_back(
+    bench: Bench, hosted: Resolution, way: str
+) -> None:
+    bench.with_policy(ecr=True)
+    await bench.repositories.create(NAME)
+    upload = (await bench.uploads.begin(hosted, ANONYMOUS)).id
+    standing = StandingBody(BLOB)
+    chunk = Chunk(standing.read())
+    work = (
+        bench.uploads.whole(hosted, DIGEST, chunk)
+        if way == "whole"
+        else bench.uploads.finish(hosted, ANONYMOUS, upload, DIGEST, chunk)
+    )
+    async with asyncio.TaskGroup() as group:
+        refused = group.create_task(refusal(work))
+        await standing.stands.wait()
+        await bench.metadata.delete_repository(NAME)
+        standing.go_on.set()
+    assert refused.result().code is ErrorCode.NAME_UNKNOWN
+    assert not await bench.metadata.has_repository(NAME)
+
+
 # --- the end of uploads -----------------------------------------------------------------------------------------------
 
 

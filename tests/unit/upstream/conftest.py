@@ -9,6 +9,7 @@ import pytest
 from aiohttp.abc import AbstractResolver
 
 from proxy.config.settings import UpstreamSettings
+from proxy.core.registry.secrets.ports import SecretLogins
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.buckets import Sleep
 from proxy.upstream.client import UpstreamClient
@@ -73,6 +74,7 @@ async def connect(
         async def open_client(
             lookup: AbstractResolver | None = None,
             sleep: Sleep = asyncio.sleep,
+            secrets: SecretLogins | None = None,
             **changes: Any,  # noqa: ANN401 - any key of the settings
         ) -> UpstreamClient:
             values: dict[str, Any] = {
@@ -82,7 +84,9 @@ async def connect(
             }
             settings = UpstreamSettings(**(values | changes))
             retries = Retries(lambda _, ceiling: ceiling, pause)
-            client = UpstreamClient(settings, clock, metrics, retries=retries, lookup=lookup, sleep=sleep)
+            client = UpstreamClient(
+                settings, clock, metrics, secrets=secrets, retries=retries, lookup=lookup, sleep=sleep
+            )
             return await opened.enter_async_context(client)
 
         yield open_client

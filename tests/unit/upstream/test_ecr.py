@@ -15,7 +15,7 @@ from proxy.model.reference import Tag
 from proxy.model.rule import CacheRule
 from proxy.upstream.credential import Credential
 from proxy.upstream.ecr import EcrPasswords
-from tests.support.aws_tokens import AwsTokens
+from tests.support.aws_services import AwsTokens, be_aws_identity
 from tests.support.clock import FakeClock
 from tests.support.upstream_registry import FakeRegistry, manifest_bytes
 from tests.support.upstream_rules import remote_of
@@ -30,18 +30,9 @@ REMOTE = remote_of(ECR, "team/app", credentials=SOURCE)
 @pytest.fixture
 async def aws(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AwsTokens]:
     async with AwsTokens(clock).running() as running:
-        for name, value in (
-            ("AWS_ENDPOINT_URL_ECR", running.url),
-            ("AWS_ENDPOINT_URL_ECR_PUBLIC", running.url),
-            ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "hidden"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("AWS_CONFIG_FILE", "/nonexistent/config"),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials"),
-        ):
-            monkeypatch.setenv(name, value)
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
+        be_aws_identity(monkeypatch)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", running.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ECR_PUBLIC", running.url)
         yield running
 
 

@@ -1,6 +1,7 @@
 import socket
 
 import pytest
+from aiohttp import ThreadedResolver
 
 from proxy.upstream.addresses import AddressPolicy
 from proxy.upstream.resolver import ConnectTo, RefusedAddressError, Resolver, parse_connect_to
@@ -54,3 +55,10 @@ def test_an_address_in_the_map_may_stand_in_brackets() -> None:
 async def test_an_unknown_name_stays_an_error() -> None:
     with pytest.raises(OSError, match="no such name"):
         await Resolver({}, STRICT, Lookup([])).resolve("nowhere.example", 443)
+
+
+async def test_a_name_that_cannot_be_one_is_as_one_that_does_not_exist() -> None:
+    # Where a redirect leads, or a token server is, an upstream decides.
+    resolver = Resolver({}, STRICT, ThreadedResolver())
+    with pytest.raises(OSError, match="no name of a host"):
+        await resolver.resolve(f"{'a' * 64}.example", 443)

@@ -1,0 +1,23 @@
+"""Work on documents that would hold up the event loop, done in a thread where they are large."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LARGE: Final = 64 << 10
+"""Bytes from which on all other requests would notice; below it, the way to a thread and back takes longer."""
+
+_READER: Final = ThreadPoolExecutor(1, thread_name_prefix="documents")
+"""One: such work holds the interpreter, so that more at a time would be done no sooner, and stall the loop longer."""
+
+
+async def offload(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `work` returns, which is about a document of `size` bytes; a large one is left to a thread."""
+    if size > _LARGE:
+        return await asyncio.get_running_loop().run_in_executor(_READER, partial(work, *args, **kwargs))
+    return work(*args, **kwargs)
