@@ -8,73 +8,75 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.config.checks import is_loopback
-from proxy.config.settings import RuleSettings, Settings, parse_upstream
+from proxy.config.settings import Settings
 from proxy.config.values import format_duration
+from proxy.model.rule import ROOT, CacheRule
 
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - recognised, not bound
 
 
-def greeting(addresses: Sequence[tuple[str, str]], settings: Settings) -> RenderableType:
+def greeting(addresses: Sequence[tuple[str, str]], settings: Settings, rules: Sequence[CacheRule]) -> RenderableType:
     """Return the greeting: addresses as (label, URL), the registry's own first; rules; a command; what is open."""
     width = max(len(label) for label, _ in addresses)
     lines = [Text.assemble((label.ljust(width), "dim"), "  ", (url, "bold")) for label, url in addresses]
     parts: list[RenderableType] = [Text("Pullthrough", style="bold"), *lines, Text()]
-    if settings.rules:
-        parts.append(_table(settings))
-    command = pull_command(addresses[0][1], settings)
+    if rules:
+        parts.append(_table(settings, rules))
+    command = pull_command(addresses[0][1], rules)
     parts += [Text(), Text.assemble(("try", "dim"), f"  {command}"), Text()]
-    parts += [Text.assemble(("open", "yellow"), f" {sentence}") for sentence in exposures(settings)]
+    parts += [Text.assemble(("open", "yellow"), f" {sentence}") for sentence in exposures(settings, rules)]
     return Group(*parts, Text())
 
 
-def show_greeting(console: Console, addresses: Sequence[tuple[str, str]], settings: Settings) -> None:
+def show_greeting(
+    console: Console, addresses: Sequence[tuple[str, str]], settings: Settings, rules: Sequence[CacheRule]
+) -> None:
     """Print the greeting where somebody sits at a terminal; write nothing into a file or a journal."""
     if console.is_terminal and addresses:
-        console.print(greeting(addresses, settings), soft_wrap=True)
+        console.print(greeting(addresses, settings, rules), soft_wrap=True)
 
 
-def pull_command(url: str, settings: Settings) -> str:
+def pull_command(url: str, rules: Sequence[CacheRule]) -> str:
     """Return a `docker pull` line that works with these rules, to copy."""
     parts = urlsplit(url)
     host = "localhost" if (parts.hostname or "") in _EVERYWHERE else parts.netloc.rpartition(":")[0]
     server = f"{host}:{parts.port}"
-    for rule in settings.rules:
-        if parse_upstream(rule.upstream).is_docker_hub and not rule.upstream_prefix:
+    for rule in rules:
+        if rule.upstream.is_docker_hub and not rule.upstream_prefix:
             return f"docker pull {server}/{_below(rule)}library/alpine"
-    below = _below(settings.rules[0]) if settings.rules else ""
+    below = _below(rules[0]) if rules else ""
     return f"docker pull {server}/{below}NAME"
 
 
-def exposures(settings: Settings) -> Iterator[str]:
+def exposures(settings: Settings, rules: Sequence[CacheRule]) -> Iterator[str]:
     """Yield one sentence for each thing that others could use."""
-    private = [rule.prefix for rule in settings.rules if rule.credentials is not None]
+    private = [rule.prefix for rule in rules if rule.credentials is not None]
     reach = f", also with the credentials of {', '.join(private)}" if private else ""
-    rights = f"to pull{reach}, to push and to delete"
+    rights = f"to pull{reach}, to push, to delete, and to administer: rules, repositories, secrets"
     if is_loopback(settings.server.host) and settings.auth is None:
         yield f"to every user and program of this machine, without a password: {rights}."
     else:
         yield f"to everyone who reaches {settings.server.host}, without a password (auth: none): {rights}."
-    for rule in settings.rules:
-        if rule.upstream.startswith("http://"):
-            yield f"on the wire: the rule {rule.prefix} speaks plain http to {rule.upstream.partition('//')[2]}."
+    for rule in rules:
+        if rule.upstream.scheme == "http":
+            yield f"on the wire: the rule {rule.prefix} speaks plain http to {rule.upstream.authority}."
 
 
-def _below(rule: RuleSettings) -> str:
-    return "" if rule.prefix == "ROOT" else f"{rule.prefix}/"
+def _below(rule: CacheRule) -> str:
+    return "" if rule.prefix == ROOT else f"{rule.prefix}/"
 
 
-def _table(settings: Settings) -> Table:
+def _table(settings: Settings, rules: Sequence[CacheRule]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("rule", "upstream", "credentials", "tags checked after"):
         table.add_column(heading)
-    for written, rule in zip(settings.rules, settings.cache_rules(), strict=True):
+    for rule in rules:
         upstream = f"{rule.upstream}/{rule.upstream_prefix}".rstrip("/")
-        credentials = "anonymous" if written.credentials is None else "yes"
         offline = settings.upstreams.offline or rule.offline
         table.add_row(
-            Text(_below(written) or "ROOT"),
+            Text(_below(rule) or ROOT),
             Text(upstream),
-            credentials,
+            "anonymous" if rule.credentials is None else "yes",
             "never: offline" if offline else format_duration(rule.revalidate_after),
         )
     return table

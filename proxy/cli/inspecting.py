@@ -1,13 +1,15 @@
-"""Commands that look at the configuration only."""
+"""Commands that look and change nothing."""
 
 from pathlib import Path
 
 import typer
 
-from proxy.cli.configured import find, load
+from proxy.cli.configured import load, locate, mirrored, read_image
 from proxy.cli.exits import FAILED
 from proxy.cli.output import show
 from proxy.cli.settings_text import settings_text
+from proxy.cli.store import rules_in_force
+from proxy.core.rules import Address
 
 
 def check_config(config: Path | None, *, show_settings: bool) -> None:
@@ -23,8 +25,9 @@ def check_config(config: Path | None, *, show_settings: bool) -> None:
 def resolve(config: Path | None, image: str, *, ns: str | None, mirror: int | None, json: bool) -> int:
     """Show what an image means; return the exit code."""
     settings = load(config)[1]
-    found, reference = find(settings, image, ns=ns, mirror=mirror)
-    shown = str(reference or "latest")
+    asked, prefix = read_image(image), mirrored(settings, mirror)
+    found = locate(rules_in_force(settings), Address(asked.name, ns, prefix))
+    shown = str(asked.reference or "latest")
     remote = found.remote
     url = f"{remote.rule.upstream.origin}/v2/{remote.repository}/manifests/{shown}" if remote is not None else None
     answer = {
