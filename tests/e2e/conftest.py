@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.support import images, parts
+from tests.support import ecr_registries, images, parts
 from tests.support.docker_registry import Certificate, DockerRegistry
+from tests.support.ecr_registries import Registry
+from tests.support.emulated import Emulated
 from tests.support.images import Image
 from tests.support.pullthrough import Pullthrough
 
@@ -109,3 +111,25 @@ def settings(upstream: DockerRegistry, hub: DockerRegistry, certificate: Certifi
 def proxy(settings: dict[str, Any], tmp_path: Path) -> Iterator[Pullthrough]:
     with Pullthrough(tmp_path / "proxy", settings) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def upstreams() -> Iterator[Emulated]:
+    """Upstream registries of four kinds, under their own names."""
+    with Emulated(ecr_registries.KINDS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=ecr_registries.CHARACTERS)
+def administered(
+    request: pytest.FixtureRequest, upstreams: Emulated, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    with ecr_registries.registry_of(request.param, upstreams, tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture
+def registry(administered: Registry) -> Iterator[Registry]:
+    """A registry of each character in turn, without rules, templates, repositories and secrets."""
+    yield administered
+    administered.clear()

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.support import images
+from tests.support.aws_clients import Aws
 from tests.support.downloads import download
 from tests.support.faulty_registry import FaultyRegistry
 from tests.support.processes import free_port, listens
@@ -143,3 +144,16 @@ def refused(folder: Path, settings: dict[str, Any]) -> list[str]:
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     return [line for line in done.stderr.splitlines() if line and not line.startswith("{")]
+
+
+def test_a_start_with_another_key_tells_which_secrets_it_does_not_open(tmp_path: Path) -> None:
+    server = Pullthrough(tmp_path / "server", {})
+    with server, Aws(server.url) as aws:
+        aws.secret("ecr-pullthroughcache/hub", token="hidden")
+    key = server.layout.key("secrets")
+    key.unlink()
+    with server:
+        server.process.wait_until(lambda: bool(server.events("secrets.not_readable")), "it says so")
+    (told,) = server.events("secrets.not_readable")
+    assert (told["names"], told["level"]) == (["ecr-pullthroughcache/hub"], "error")
+    assert "key" in told["remedy"]

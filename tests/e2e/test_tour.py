@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,11 @@ def tour(text: str) -> list[Step]:
     steps = []
     for block in _BLOCK.findall(text):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            steps.append(Step(command, output))
+            lines = part.splitlines()
+            # What a shell asks for with its second prompt.
+            more = list(takewhile(lambda line: line.startswith("> "), lines[1:]))
+            command = [lines[0], *(line.removeprefix("> ") for line in more)]
+            steps.append(Step("\n".join(command), "\n".join(lines[len(command) :])))
     return steps
 
 

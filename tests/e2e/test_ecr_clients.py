@@ -1,0 +1,106 @@
+"""The command lines that ECR's users know: ``aws ecr`` makes rules and passwords, docker logs in, pulls and pushes."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.support import images, parts
+from tests.support.aws_clients import AwsCli
+from tests.support.clients import Docker
+from tests.support.ecr_registries import REGION, Registry, registry_of
+from tests.support.emulated import Emulated, publish_image
+from tests.support.images import Image
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    """An image that docker takes: a shell and its time zones."""
+    try:
+        layers = [images.tree(deb) for deb in parts.fetch(["busybox-static", "tzdata"])]
+    except parts.UnobtainableError as error:
+        parts.unobtainable(f"no content for images: {error}")
+    return images.build(layers)
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Docker]:
+    toolbox = parts.require(parts.DOCKER, root=True)
+    with TemporaryDirectory(prefix="pt-") as folder, Docker(toolbox, Path(folder) / "docker") as running:
+        yield running
+
+
+@pytest.fixture
+def like_ecr(upstreams: Emulated, tmp_path: Path) -> Iterator[Registry]:
+    with registry_of("ecr", upstreams, tmp_path / "registry") as running:
+        yield running
+
+
+@pytest.fixture(params=["--endpoint-url", "AWS_ENDPOINT_URL"])
+def cli(request: pytest.FixtureRequest, like_ecr: Registry, tmp_path: Path) -> AwsCli:
+    by_variable = request.param == "AWS_ENDPOINT_URL"
+    toolbox = parts.require(parts.AWS_CLI)
+    return AwsCli(toolbox, tmp_path / "cli", like_ecr.server.url, REGION, by_variable=by_variable)
+
+
+def log_in(docker: Docker, address: str, password: str) -> str:
+    """Return what docker says to a password of ``aws ecr get-login-password``."""
+    environment = docker.environment()
+    command = ["docker", "login", "--username", "AWS", "--password-stdin", address]
+    done = subprocess.run(
+        command, env=environment, input=password, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_docker_logs_in_and_pushes_to_the_uri_that_the_api_tells(
+    like_ecr: Registry, cli: AwsCli, docker: Docker, image: Image, tmp_path: Path
+) -> None:
+    made = cli.ask("ecr", "create-repository", "--repository-name", "team/app")["repository"]
+    (described,) = cli.ask("ecr", "describe-repositories")["repositories"]
+    uri = described["repositoryUri"]
+    assert uri == made["repositoryUri"]
+    assert "Login Succeeded" in log_in(docker, uri.partition("/")[0], cli.text("ecr", "get-login-password").strip())
+
+    images.write_archive(image, f"{uri}:1", tmp_path / "image.tar")
+    docker.load(tmp_path / "image.tar")
+    digest = docker.push(f"{uri}:1")
+
+    (detail,) = cli.ask("ecr", "describe-images", "--repository-name", "team/app")["imageDetails"]
+    assert (detail["imageDigest"], detail["imageTags"]) == (digest, ["1"])
+    assert detail["imagePushedAt"].endswith("+00:00")
+    docker.remove(f"{uri}:1")
+    assert docker.pull(f"{uri}@{digest}") == digest
+    assert docker.image_id(f"{uri}@{digest}") == image.config
+    docker.remove(f"{uri}@{digest}")
+    other = uri.replace("team/app", "team/other")
+    docker.load(tmp_path / "image.tar")
+    docker.tag(f"{uri}:1", f"{other}:1")
+    with pytest.raises(AssertionError, match="The repository with name 'team/other' does not exist in the registry"):
+        docker.push(f"{other}:1")
+    docker.remove(f"{uri}:1", f"{other}:1")
+    assert like_ecr.aws.repositories().keys() == {"team/app"}
+
+
+def test_docker_pulls_through_a_rule_at_once(like_ecr: Registry, cli: AwsCli, docker: Docker, image: Image) -> None:
+    publish_image(like_ecr.upstreams["quay"], "org/shell", "1", image)
+    reference = f"localhost:{like_ecr.server.port}/quay/org/shell:1"
+    with pytest.raises(AssertionError, match=r"not known|does not exist"):
+        docker.pull(reference)
+    rule = ["--ecr-repository-prefix", "quay", "--upstream-registry-url", "quay.io"]
+
+    cli.ask("ecr", "create-pull-through-cache-rule", *rule)
+    assert docker.pull(reference) == image.digest
+    assert docker.output_of(reference, "echo", "runs").strip() == "runs"
+
+    valid = cli.ask("ecr", "validate-pull-through-cache-rule", "--ecr-repository-prefix", "quay")
+    assert valid["isValid"] is True
+    cli.ask("ecr", "delete-pull-through-cache-rule", "--ecr-repository-prefix", "quay")
+    docker.remove(reference)
+    assert docker.pull(reference) == image.digest
+    docker.remove(reference)
