@@ -23,6 +23,7 @@ from proxy.config.settings import LIVE
 from proxy.config.values import format_duration, format_size
 from proxy.model.errors import ErrorCode, UpstreamFailure
 from proxy.telemetry.metrics import Metrics
+from tests.docs import compatibility
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOTE = "<!-- Generated: `python -m tests.docs.reference`. Change what is described, not this page. -->"
@@ -87,6 +88,8 @@ the server runs on exactly what the file says. Variables are those with which th
 
 SECTIONS = {
     "server": "Where the registry listens.",
+    "server.tls": "The certificate of all listeners. Without this section they speak plain HTTP. What is in the files is "
+    "read again when it changes; other files need a restart.",
     "mirrors[]": "Listeners on which every name belongs to one rule: what dockerd's `registry-mirrors` points to.",
     "storage": "Where content is kept.",
     "registry": "What kind of registry this is.",
@@ -96,10 +99,15 @@ SECTIONS = {
     "fills": "How blobs are fetched and shared among clients. The defaults are measured; change them with a reason.",
     "uploads": "How content that clients push is taken.",
     "log": "What is logged, on standard error. Secrets are masked.",
+    "secrets.key": "The key by which the secrets that the API makes lie sealed in the store: 32 bytes in base64, a line each; the "
+    "first one seals, all open. Without it, one is made in the store: `keys/secrets.key`. Exactly one of both.",
+    "secrets.values[]": "Secrets that rules name, made of variables and files. Those that the API made are looked at before.",
+    "secrets.values[].access_token": "Where the password or token is. Exactly one of both.",
+    "secrets.aws": "AWS Secrets Manager, asked last, as the AWS identity that boto3 finds; not asked without this section.",
     "": "On the top level of the file.",
     "rules[]": "Cache rules: `<prefix>/<name>` here is `<name>` at the upstream. Prefixes match whole segments; the longest "
     "one wins. Names outside every prefix are hosted here: they are pushed to, and never go upstream.",
-    "rules[].credentials": "Exactly one way: `username` with `password`, or `docker_config`, or `helper`, or `ecr`.",
+    "rules[].credentials": "Exactly one way: `username` with `password`, or `docker_config`, or `helper`, or `ecr`, or `secret`.",
     "rules[].credentials.ecr": "The AWS identity of this machine, for Amazon ECR as the upstream.",
     "rules[].credentials.password": "Exactly one of both.",
 }
@@ -335,11 +343,25 @@ def options(command: Command) -> list[tuple[str, str]]:
     return rows
 
 
+# --- the AWS APIs -------------------------------------------------------------------------------------------------
+
+
+def ecr_compatibility() -> str:
+    """Return docs/ecr-compatibility.md."""
+    parts = [NOTE, "", compatibility.INTRODUCTION]
+    heads = ("operation", "state", "how it differs")
+    for service, (title, note, _) in compatibility.SERVICES.items():
+        parts += [f"### {title}", "", *([note, ""] if note else []), table(heads, compatibility.rows(service)), ""]
+    parts += ["### AWS STS", "", table(heads, compatibility.rows("sts")), ""]
+    return "\n".join(parts)
+
+
 PAGES = {
     "configuration.md": configuration,
     "metrics.md": metrics,
     "errors.md": errors,
     "cli.md": command_line,
+    "ecr-compatibility.md": ecr_compatibility,
 }
 
 

@@ -13,8 +13,10 @@ from prometheus_client.metrics import MetricWrapperBase
 from proxy.cli.commands import app
 from proxy.config.schema import settings_of
 from proxy.config.settings import LIVE
+from proxy.http.aws.operations import State
 from proxy.model.errors import ErrorCode, UpstreamFailure
 from proxy.telemetry.metrics import Metrics
+from tests.docs import compatibility
 from tests.docs.reference import DOCS, PAGES, is_live
 
 ROOT = DOCS.parent
@@ -50,6 +52,22 @@ def test_every_metric_code_reason_and_command_has_its_place() -> None:
         assert group.typer_instance is not None
         for command in group.typer_instance.registered_commands:
             assert f"## {group.name} {command.name}\n" in commands
+
+
+def test_every_operation_of_every_model_is_in_the_table() -> None:
+    _, *sections = re.split(r"^### ", page("ecr-compatibility.md"), flags=re.MULTILINE)
+    for section, (service, operations) in zip(sections, compatibility.models().items(), strict=True):
+        assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == operations, service
+
+
+def test_the_table_says_of_every_operation_how_far_it_goes() -> None:
+    text = page("ecr-compatibility.md")
+    for service, (_, _, operations) in compatibility.SERVICES.items():
+        assert set(operations) <= set(compatibility.models()[service])
+        for name, operation in operations.items():
+            assert f"| `{name}` | {operation.state.value} | {operation.differences or '-'} |" in text
+            assert not operation.differences or operation.differences.endswith("."), name
+            assert operation.state is not State.REFUSED or operation.differences, name
 
 
 def test_every_live_key_exists() -> None:

@@ -1,0 +1,102 @@
+# ruff: noqa: E501 - the lines of a table are as long as what they say
+"""The page about what of AWS's APIs is offered: written from the tables by which requests are answered."""
+
+from collections.abc import Mapping
+
+import botocore.session
+
+from proxy.http.aws import ecr, secretsmanager
+from proxy.http.aws.operations import Operation, State
+
+INTRODUCTION = """\
+# Compatibility with Amazon ECR
+
+The port of the registry also answers the APIs of Amazon ECR, of a part of AWS Secrets Manager (the credentials of cache
+rules) and of STS as far as SDKs ask who they are. boto3, the AWS CLI, Terraform and every SDK that speaks AWS JSON 1.1
+work unchanged; they need the endpoint, and any access key: none is checked.
+
+```sh
+export AWS_ENDPOINT_URL=http://localhost:5000 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
+aws ecr create-pull-through-cache-rule --ecr-repository-prefix quay --upstream-registry-url quay.io
+docker pull localhost:5000/quay/prometheus/node-exporter
+aws ecr describe-images --repository-name quay/prometheus/node-exporter
+```
+
+Every parameter is checked on the server by botocore's own models, as ECR does: what is missing, too long, too many or of
+another form is InvalidParameterException, in ECR's words, and changes nothing.
+
+## Two characters
+
+`registry.compatibility` says what happens where ECR is narrower than one would like. Each is complete: no operation is
+missing in either.
+
+| | `relaxed` (the default) | `ecr` ([`config/ecr.yaml`](../config/ecr.yaml)) |
+| --- | --- | --- |
+| upstreams of cache rules | any host, with or without credentials | ECR's nine, with a secret where ECR wants one |
+| number of cache rules | any | 50 |
+| a tag of a cache is checked upstream | after 5 minutes | after 24 hours |
+| push to a repository that is not there | makes it | makes it where a creation template has CREATE_ON_PUSH |
+| push into a cache | where its rule says `push: allow` | permitted, unless the rule says otherwise |
+| `docker push` of the same image to an immutable tag | succeeds | is refused, like every push to it |
+| `nginx` under a rule for Docker Hub | is `library/nginx` there | is `nginx` there, which does not exist |
+| what follows once a layer was pulled | the rest of that image | the rest of all images of its index |
+| tag list of a cache | what the upstream has, too | what was pulled |
+| a repository that the upstream denies to a rule without credentials | 404: it does not exist, or is private | 403 |
+| `credentialArn` of another account or region | its name counts | is not found |
+| secrets with a KMS key of their own | are read | are refused |
+| parts of a layer below 5 MiB, URLs of layers that no image has | are taken, are given | are refused |
+| a lifecycle policy that lets images expire by their last pull | is taken | is refused |
+
+## Errors
+
+Names, HTTP status and sentences are those of ECR, as far as they are known: `RepositoryNotFoundException`, 400, "The
+repository with name 'x' does not exist in the registry with id '000000000000'". Three are not in ECR's model, and mean
+what they mean everywhere in AWS: `SerializationException` (the body is not a JSON object on which all readers agree),
+`UnknownOperationException`, and `UnsupportedOperationException` for what is not offered here. What passes by itself, such
+as a full disk, is `ServiceUnavailable` with 503: SDKs try it again. A fault of this program is `ServerException` with 500;
+the log has it under the request id that SDKs show.
+
+A `registryId` other than the registry's own account is a registry that is not here: its repositories are not found, and
+what concerns the registry itself is `InvalidParameterException`.
+
+## Operations
+
+* **acts**: does what ECR does, on the registry that clients pull from and push to.
+* **kept**: is validated, stored and returned; nothing else follows from it.
+* **refused**: answers `UnsupportedOperationException`, with a sentence that says what is not offered.
+"""
+
+STS = (
+    "GetCallerIdentity",
+    "The account is `registry.account_id`; the caller is its root, because no access key is checked.",
+)
+
+SERVICES: Mapping[str, tuple[str, str, Mapping[str, Operation]]] = {
+    "ecr": ("Amazon ECR", "", ecr.OPERATIONS),
+    "secretsmanager": (
+        "AWS Secrets Manager",
+        "What keeps the credentials of cache rules. Secrets lie sealed in the registry's own store.",
+        secretsmanager.OPERATIONS,
+    ),
+}
+
+
+def models() -> Mapping[str, list[str]]:
+    """Return the operations of the services' models, in order."""
+    session = botocore.session.get_session()
+    return {service: sorted(session.get_service_model(service).operation_names) for service in (*SERVICES, "sts")}
+
+
+def rows(service: str) -> list[tuple[str, str, str]]:
+    """Return (operation, state, differences) of every operation in the model of a service."""
+    found = []
+    for name in models()[service]:
+        if service == "sts":
+            offered, sentence = STS
+            state, differences = (State.ACTS, sentence) if name == offered else (State.REFUSED, "")
+        else:
+            operation = SERVICES[service][2].get(name)
+            state = State.REFUSED if operation is None else operation.state
+            differences = "" if operation is None else operation.differences
+        found.append((f"`{name}`", state.value, differences or "-"))
+    return found
