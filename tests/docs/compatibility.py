@@ -47,6 +47,29 @@ missing in either.
 | parts of a layer below 5 MiB, URLs of layers that no image has | are taken, are given | are refused |
 | a lifecycle policy that lets images expire by their last pull | is taken | is refused |
 
+## What engineers who know ECR try first
+
+Fifteen behaviours, each shown by tests over the real program in both characters (`tests/e2e/test_ecr_*.py`), and what of
+them also holds in `relaxed`.
+
+| | behaviour | `ecr` | `relaxed` |
+| --- | --- | --- | --- |
+| 1 | `aws ecr get-login-password`, then `docker login`; the password says 12 hours | yes; it is not demanded so far | the same |
+| 2 | a first pull makes the repository, digest for digest as upstream | yes, with all images of an index | yes, with the image that is used |
+| 3 | upstreams that need a secret are refused without one, and so are secrets that are not there | yes | any upstream is taken; secrets that are not there are refused |
+| 4 | no request upstream inside the window, one check after it, none by digest | 24 hours | 5 minutes |
+| 5 | upstream down: what is cached is served, all else is a clear error that leaves nothing behind | yes | yes |
+| 6 | duplicate, unknown and malformed prefixes; the 51st rule | refused | refused; there is no limit |
+| 7 | whole segments, the longest prefix, `ROOT` last, `upstreamRepositoryPrefix` | yes | yes, and `library/` is added |
+| 8 | a deleted rule: what is cached is served, all else is unknown | yes | yes |
+| 9 | creation templates for pulls and pushes | yes; a push without one is 404 | yes; a push without one makes the repository |
+| 10 | immutable tags: `TAG_INVALID`, `ImageTagAlreadyExistsException`, `ImageAlreadyExistsException` | yes, the same digest too | yes, the same digest may be pushed again |
+| 11 | exclusion filters of whole tags, and what is no filter | yes | yes |
+| 12 | an immutable tag of a cache stays when the upstream moves it | yes | yes |
+| 13 | Terraform: apply, plan without changes, update, import, destroy | yes | not shown |
+| 14 | fifty first pulls cost one fetch of each part, without a redirect | yes | yes |
+| 15 | what clients push the API describes, what the API puts clients pull, pages of one entry | yes | yes |
+
 ## Errors
 
 Names, HTTP status and sentences are those of ECR, as far as they are known: `RepositoryNotFoundException`, 400, "The
