@@ -28,7 +28,8 @@ class ManifestAnswer:
     """A manifest for a client.
 
     `raw` are its bytes exactly as they were pushed or sent; None where only HEAD was asked. `digest` is in the
-    algorithm that the client asked for, sha256 for a tag. `warning` says, in plain text, why the copy may be old.
+    algorithm that the client asked for; for a tag it is sha256, unless the tag was pushed beside another digest.
+    `warning` says, in plain text, why the copy may be old.
     """
 
     raw: bytes | None

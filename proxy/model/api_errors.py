@@ -12,7 +12,10 @@ class ApiErrorCode(Enum):
     UnknownOperationException = (400, "there is no such operation")
     UnsupportedOperationException = (400, "this registry does not offer the operation")
     InternalFailure = (500, "an internal error; the log of the server tells more")
-    ServiceUnavailable = (503, "the registry has no room for this, or is shutting down")
+    ServiceUnavailable = (
+        503,
+        "the registry cannot keep this now: its disk is full, its store is locked, or it ends",
+    )
 
     # Amazon ECR.
     EmptyUploadException = (400, "The specified layer upload does not contain any layer parts.")

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,10 +25,10 @@ from proxy.storage.metadata.store import SqlMetadataStore
 from tests.support.clock import FakeClock
 from tests.support.meddled_metadata import MeddledMetadata, nothing
 from tests.support.metadata import manifest, pushed
+from tests.unit.core.registry.lifecycle.conftest import NAME
 
 DAY = 86_400.0
 HOUR = 3600.0
-NAME = RepositoryName("team/app")
 OTHER = RepositoryName("team/other")
 
 
@@ -47,25 +45,6 @@ def policy(*rules: dict[str, object]) -> str:
 UNTAGGED_DAYS = policy(rule(1, {"tagStatus": "untagged"}, "sinceImagePushed", 14))
 ALL_UNUSED = policy(rule(1, {"tagStatus": "any"}, "sinceImagePulled", 30))
 KEEP_TWO = policy(rule(1, {"tagStatus": "tagged", "tagPatternList": ["*"]}, "imageCountMoreThan", 2))
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    # Images are pushed at the time of the machine.
-    return FakeClock(time.time())
-
-
-@pytest.fixture
-async def store() -> MeddledMetadata:
-    made = MeddledMetadata()
-    await made.create_repository(RepositoryRecord(NAME, 1.0))
-    return made
-
-
-@pytest.fixture
-async def tasks() -> AsyncIterator[Tasks]:
-    async with Tasks() as opened:
-        yield opened
 
 
 def administration(

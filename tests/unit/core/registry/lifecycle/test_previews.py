@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,36 +13,17 @@ from proxy.core.registry.lifecycle.policy import ActionType
 from proxy.core.registry.lifecycle.previews import Preview, PreviewStatus
 from proxy.core.tasks import Tasks
 from proxy.model.api_errors import ApiError, ApiErrorCode
-from proxy.model.reference import RepositoryName
 from tests.support.clock import FakeClock
 from tests.support.meddled_metadata import MeddledMetadata, nothing
 from tests.support.metadata import push_of
+from tests.unit.core.registry.lifecycle.conftest import NAME
 
-NAME = RepositoryName("team/app")
 DAY = 86_400.0
 
 
 def policy(number: int = 14) -> str:
     selection = {"tagStatus": "any", "countType": "sinceImagePulled", "countUnit": "days", "countNumber": number}
     return json.dumps({"rules": [{"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}]})
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock(time.time())
-
-
-@pytest.fixture
-async def store() -> MeddledMetadata:
-    made = MeddledMetadata()
-    await made.create_repository(RepositoryRecord(NAME, 1.0))
-    return made
-
-
-@pytest.fixture
-async def tasks() -> AsyncIterator[Tasks]:
-    async with Tasks() as opened:
-        yield opened
 
 
 @pytest.fixture
