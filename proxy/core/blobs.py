@@ -10,14 +10,15 @@ import structlog
 from proxy.core.fills.transfer import closing
 from proxy.core.negative import Asked
 from proxy.core.ports import BlobReader, BlobStore, MetadataStore
-from proxy.core.proofs import ProofService
+from proxy.core.proofs import ProofService, Standing
 from proxy.core.repositories import Creator
 from proxy.core.routes import UpstreamRoute
 from proxy.core.rules import Resolution
 from proxy.core.sources import BlobRoute, BlobSource, TransferError
-from proxy.core.stored import StoredBlob
+from proxy.core.stored import HeldBlob, StoredBlob, read_whole
 from proxy.core.translation import Missing
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory, Start, WarmAnswers
 from proxy.model.cache_status import CacheStatus, Forward
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure
@@ -25,6 +26,11 @@ from proxy.model.reference import RepositoryName
 from proxy.model.rule import Remote
 
 _log = structlog.get_logger(__name__)
+
+SMALL = 256 << 10
+"""Bytes up to which a blob is held in memory."""
+
+_HIT = CacheStatus(hit=True)
 
 _PROMPT = 10.0
 """Seconds after which a client must have its headers rather than another question upstream (containerd waits 30)."""
@@ -58,8 +64,13 @@ class BlobService:
         fills: Filler,
         upstreams: Upstreams,
         creator: Creator | None = None,
+        warm: WarmAnswers[None] | None = None,
     ) -> None:
-        """Let `creator` make the repositories of first pulls, or (None) the metadata."""
+        """Let `creator` make the repositories of first pulls, or (None) the metadata.
+
+        Small blobs are kept in `warm`, or (None) in one of its own.
+        """
+        self._warm = warm if warm is not None else WarmAnswers("blob", metadata, ContentMemory())
         self._metadata = metadata
         self._blobs = blobs
         self._fills = fills
@@ -69,11 +80,15 @@ class BlobService:
     async def head(self, resolution: Resolution, digest: Digest) -> BlobHead:
         """Return the size of the blob: from the store, from a descriptor, or by one HEAD upstream; never a fill."""
         remote = resolution.remote
+        # Who pushes leaves away what it is told to be there: it is told what the disk says.
+        known = None if resolution.takes_pushes else self._recall(resolution, digest)
+        if known is not None:
+            return BlobHead(len(known), _HIT)
         if remote is None:
             size = await self._blobs.stat(digest) if await self._is_hosted(resolution, digest) else None
             if size is None:
                 raise _unknown(resolution, digest)
-            return BlobHead(size, CacheStatus(hit=True))
+            return BlobHead(size, _HIT)
         try:
             return await self._head(resolution.repository, remote, digest)
         except UpstreamError as error:
@@ -81,14 +96,17 @@ class BlobService:
 
     async def open(self, resolution: Resolution, digest: Digest) -> BlobSource:
         """Return the blob, open; the caller closes it."""
-        remote = resolution.remote
+        known = self._recall(resolution, digest)
+        if known is not None:
+            return HeldBlob(known, _HIT)
+        remote, start = resolution.remote, self._warm.start()
         if remote is None:
             reader = await self._reader(digest) if await self._is_hosted(resolution, digest) else None
             if reader is None:
                 raise _unknown(resolution, digest)
-            return StoredBlob(reader, CacheStatus(hit=True))
+            return await self._hold(resolution, digest, start, reader)
         try:
-            return await self._open(resolution.repository, remote, digest)
+            return await self._open(resolution, remote, digest, start)
         except UpstreamError as error:
             raise self._upstreams.answer(error, remote, Missing.BLOB) from error
 
@@ -97,6 +115,7 @@ class BlobService:
         size = await self._blobs.stat(digest) if proven else None
         if size is not None:
             return BlobHead(size, CacheStatus(hit=True))
+        self._upstreams.require_permission(remote)  # as GET does, though the size may be known
         # Where clients push, their manifests may name what is not there: who were told that it is would not push it.
         named = None if remote.rule.push else await self._metadata.descriptor(repository, digest, remote.provenance)
         if named is not None and not named.urls:
@@ -107,16 +126,38 @@ class BlobService:
             return BlobHead(recent, CacheStatus(hit=True))
         return BlobHead(await self._proofs.ask(repository, remote, digest), CacheStatus(forward=Forward.MISS))
 
-    async def _open(self, repository: RepositoryName, remote: Remote, digest: Digest) -> BlobSource:
-        proven = await self._proofs.has(repository, remote, digest)
-        status = CacheStatus(hit=True)
+    def _recall(self, resolution: Resolution, digest: Digest) -> bytes | None:
+        found = self._warm.find(resolution, digest, self._upstreams.clock.now())
+        return None if found is None else found[1]
+
+    async def _hold(self, resolution: Resolution, digest: Digest, start: Start, reader: BlobReader) -> BlobSource:
+        """Return a stored blob that the metadata alone let the repository serve; a small one stays in memory."""
+        if reader.size > SMALL or not self._warm.on:
+            return StoredBlob(reader, _HIT)
+        try:
+            raw = await read_whole(reader)
+        except OSError:
+            return StoredBlob(reader, _HIT)  # there it is read again, and what is wrong is told
+        except BaseException:
+            reader.close()
+            raise
+        reader.close()
+        self._warm.keep(resolution, digest, start, None, (digest, raw))
+        return HeldBlob(raw, _HIT)
+
+    async def _open(self, resolution: Resolution, remote: Remote, digest: Digest, start: Start) -> BlobSource:
+        repository = resolution.repository
+        standing = await self._proofs.standing(repository, remote, digest)
+        proven, status = standing is not Standing.UNKNOWN, _HIT
         if not proven and await self._blobs.stat(digest) is not None:
             await self._proofs.ask(repository, remote, digest)
             proven, status = True, CacheStatus(hit=True, forward=Forward.STALE)
         reader = await self._reader(digest) if proven else None
-        if reader is not None:
-            return StoredBlob(reader, status)
-        return await self._fill(repository, remote, digest)
+        if reader is None:
+            return await self._fill(repository, remote, digest)
+        if standing is Standing.KEPT:
+            return await self._hold(resolution, digest, start, reader)
+        return StoredBlob(reader, status)
 
     async def _fill(self, repository: RepositoryName, remote: Remote, digest: Digest) -> BlobSource:
         self._upstreams.permit(remote, Asked.BLOB, str(digest))

@@ -1,7 +1,6 @@
 """The bytes of manifests: kept in the blob store, the most used ones in memory."""
 
 import structlog
-from cachetools import LRUCache
 
 from proxy.core.ports import (
     BlobStore,
@@ -13,14 +12,14 @@ from proxy.core.ports import (
 )
 from proxy.core.registry.records import Scenario
 from proxy.core.repositories import Creator
+from proxy.core.stored import read_whole
+from proxy.core.warm import ContentMemory
 from proxy.model.digest import Digest
 from proxy.model.manifest import Manifest
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import Provenance
 
 _log = structlog.get_logger(__name__)
-
-_MEMORY = 32 << 20
 
 
 class ManifestContents:
@@ -31,17 +30,22 @@ class ManifestContents:
     """
 
     def __init__(
-        self, metadata: Manifests, blobs: BlobStore, memory: int = _MEMORY, *, creator: Creator | None = None
+        self,
+        metadata: Manifests,
+        blobs: BlobStore,
+        memory: ContentMemory | None = None,
+        *,
+        creator: Creator | None = None,
     ) -> None:
-        """Keep up to `memory` bytes at hand. `creator` makes the repositories of first pulls, else the metadata do."""
+        """Hold the most used in `memory`. `creator` makes the repositories of first pulls, or (None) the metadata."""
         self._metadata = metadata
         self._creator = creator
         self._blobs = blobs
-        self._memory: LRUCache[Digest, bytes] = LRUCache(memory, getsizeof=len)
+        self.memory = memory if memory is not None else ContentMemory()
 
     async def read(self, digest: Digest) -> bytes | None:
         """Return the bytes of a kept manifest, or None where they are lost or spoilt: the reason is in the log."""
-        raw = self._memory.get(digest)
+        raw = self.memory.get(digest)
         if raw is not None:
             return raw
         try:
@@ -56,7 +60,7 @@ class ManifestContents:
             _log.error("manifest.corrupt", digest=str(digest))
             await self._blobs.delete(digest)
             return None
-        self._remember(digest, raw)
+        self.memory.put(digest, raw)
         return raw
 
     async def keep(
@@ -74,7 +78,7 @@ class ManifestContents:
         fetched, manifest = content
         record = record_of(fetched, manifest)
         try:
-            self._remember(fetched.digest, fetched.raw)
+            self.memory.put(fetched.digest, fetched.raw)
             if await self._blobs.stat(fetched.digest) != len(fetched.raw):
                 await self.store(fetched.digest, fetched.raw)
             if self._creator is not None:
@@ -85,30 +89,21 @@ class ManifestContents:
             return False
         return True
 
-    def _remember(self, digest: Digest, raw: bytes) -> None:
-        if len(raw) <= self._memory.maxsize:
-            self._memory[digest] = raw
-
     async def _load(self, digest: Digest) -> bytes | None:
         reader = await self._blobs.open(digest)
         if reader is None:
             return None
-        parts: list[bytes] = []
-        size = 0
         try:
-            while part := await reader.read(size, reader.size - size):
-                parts.append(part)
-                size += len(part)
+            return await read_whole(reader)
         finally:
             reader.close()
-        return b"".join(parts)
 
     async def store(self, digest: Digest, raw: bytes) -> None:
         """Store the bytes of a manifest; nobody sees them before the metadata says so. Raises `StorageFullError`.
 
         They are written also where they are stored: a file may be spoilt, or another process not yet through with it.
         """
-        self._remember(digest, raw)
+        self.memory.put(digest, raw)
         if await self._blobs.stat(digest) not in {None, len(raw)}:  # cut short, it would count as stored
             await self._blobs.delete(digest)
         async with self._blobs.writer(digest) as writer:

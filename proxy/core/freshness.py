@@ -3,6 +3,7 @@
 Times are seconds since the epoch, as in `TagRecord`; intervals are seconds.
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -32,6 +33,22 @@ class Terms:
     offline: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time in which a kept tag is served without a question upstream: `seconds` from `since` on."""
+
+    since: float
+    seconds: float
+
+    def covers(self, now: float) -> bool:
+        """Tell whether `now` is in it."""
+        return _within(self.since, self.seconds, now)
+
+
+ALWAYS = Span(0.0, math.inf)
+"""For what no time puts an end to: no clock is set to before the epoch."""
+
+
 class Step(Enum):
     """What to do about a request for a tag, before anybody is asked."""
 
@@ -58,6 +75,11 @@ class Verdict(Enum):
 def terms_for_tag(tag: Tag, terms: Terms, listing_ttl: float) -> Terms:
     """Return the terms of one tag: tags made of digests are lists of referrers or signatures, and age like lists."""
     return replace(terms, ttl=listing_ttl) if tag.startswith(_DIGEST_TAGS) else terms
+
+
+def fresh_span(record: TagRecord, terms: Terms) -> Span | None:
+    """Return when `before_asking` says SERVE of a record, with these terms, offline or not; None where that differs."""
+    return Span(record.checked_at, terms.ttl) if record.missing_since == 0 else None
 
 
 def jitter(seconds: float, spread: float) -> float:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from proxy.core.contents import ManifestContents
+from proxy.core.freshness import ALWAYS, Span
 from proxy.core.negative import Asked
 from proxy.core.ports import FetchedManifest, MetadataStore, TagKeptError
 from proxy.core.rules import Resolution
 from proxy.core.tags import Found, TagService, write_as_upstream
 from proxy.core.translation import Missing
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import Start, WarmAnswers
 from proxy.model.cache_status import CacheStatus, Forward
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamError
@@ -21,6 +23,8 @@ from proxy.model.reference import RepositoryName, Tag
 from proxy.model.rule import UPLOADED, Remote
 
 _log = structlog.get_logger(__name__)
+
+_HIT = CacheStatus(hit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,15 @@ class ManifestAnswer:
 class ManifestService:
     """Answer for manifests. Every method raises `ProxyError` where there is nothing to answer with."""
 
-    def __init__(self, metadata: MetadataStore, contents: ManifestContents, upstreams: Upstreams) -> None:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        contents: ManifestContents,
+        upstreams: Upstreams,
+        warm: WarmAnswers[ManifestAnswer] | None = None,
+    ) -> None:
+        """Keep answers in `warm`, or (None) in one of its own."""
+        self._warm = warm if warm is not None else WarmAnswers("manifest", metadata, contents.memory)
         self._metadata = metadata
         self._contents = contents
         self._upstreams = upstreams
@@ -51,19 +63,27 @@ class ManifestService:
 
     async def get(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
         """Return the manifest with its bytes. By digest, the upstream is not asked once it is kept."""
+        known = self._recall(resolution, reference)
+        if known is not None:
+            return known
         if isinstance(reference, Digest):
             return await self._get_digest(resolution, reference)
-        return await self._complete(resolution, await self._tags.find(resolution, reference))
+        start = self._warm.start(self._upstreams.policy)
+        return await self._resolve(resolution, start, await self._tags.find(resolution, reference))
 
     async def head(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
         """Return the manifest, without its bytes unless they are at hand; what is not kept is not fetched."""
+        known = self._recall(resolution, reference)
+        if known is not None:
+            return known
         if isinstance(reference, Digest):
             return await self._head_digest(resolution, reference)
+        start = self._warm.start(self._upstreams.policy)
         found = await self._tags.find(resolution, reference, head=True)
         if found.size is not None:
             record = found.record
             return ManifestAnswer(None, record.media_type, record.digest, found.size, found.status, found.warning)
-        return await self._complete(resolution, found)
+        return await self._resolve(resolution, start, found)
 
     async def refresh(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
         """Check a tag now, however fresh it is, and return what it means then; a digest has nothing to check."""
@@ -109,6 +129,27 @@ class ManifestService:
         """Drop what is in memory about a repository's tags: somebody wrote to it, or deleted from it."""
         self._tags.forget(repository)
 
+    def _recall(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer | None:
+        found = self._warm.find(resolution, reference, self._upstreams.clock.now(), self._upstreams.policy)
+        if found is None:
+            return None
+        kept, raw = found
+        return ManifestAnswer(raw, kept.media_type, kept.digest, kept.size, kept.status)
+
+    def _remember(
+        self, resolution: Resolution, reference: Tag | Digest, start: Start, answer: ManifestAnswer, span: Span
+    ) -> None:
+        """Give the answer again from memory, if it is a plain hit: its bytes are there, and nothing was to be said."""
+        if answer.raw is not None and answer.status == _HIT and answer.warning is None:
+            bare = replace(answer, raw=None)
+            self._warm.keep(resolution, reference, start, bare, (answer.digest, answer.raw), span)
+
+    async def _resolve(self, resolution: Resolution, start: Start, found: Found) -> ManifestAnswer:
+        answer = await self._complete(resolution, found)
+        if found.span is not None:
+            self._remember(resolution, found.record.tag, start, answer, found.span)
+        return answer
+
     async def _complete(self, resolution: Resolution, found: Found) -> ManifestAnswer:
         """Return the manifest that a tag means, with its bytes."""
         record = found.record
@@ -124,6 +165,7 @@ class ManifestService:
         return kept if kept is not None else await self._fetch(resolution, digest)
 
     async def _kept(self, resolution: Resolution, digest: Digest) -> ManifestAnswer | None:
+        start = self._warm.start(self._upstreams.policy)
         # Proof before bytes: that the bytes are stored does not say that this repository's upstream has them.
         provenance = resolution.remote.provenance if resolution.remote is not None else None
         record, own = await asyncio.gather(
@@ -138,13 +180,18 @@ class ManifestService:
             # serves it: also when no rule leads to that source any more.
             content = FetchedManifest(raw, record.media_type, digest), parse_manifest(raw, record.media_type)
             await self._keep(resolution, resolution.remote, content)
-        return ManifestAnswer(raw, record.media_type, digest, len(raw), CacheStatus(hit=True))
+        answer = ManifestAnswer(raw, record.media_type, digest, len(raw), _HIT)
+        if own is not None:
+            self._remember(resolution, digest, start, answer, ALWAYS)
+        return answer
 
     async def _head_digest(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:
         kept = await self._kept(resolution, digest)
         remote = resolution.remote
         if kept is not None or remote is None:
             return kept or await self._fetch(resolution, digest)
+        if not remote.may_fetch:
+            return await self._fetch(resolution, digest)  # refused, as GET is, though the size may be known
         # Where clients push, their indexes may name what is not there: who were told that it is would not push it.
         named = (
             await self._metadata.descriptor(resolution.repository, digest, remote.provenance)
@@ -172,6 +219,7 @@ class ManifestService:
 
         key = ("manifest", repository, remote.rule.prefix, remote.provenance, digest)
         try:
+            self._upstreams.require_permission(remote)
             return await self._upstreams.once(key, fetch)
         except UpstreamError as error:
             raise self._upstreams.answer(error, remote, Missing.MANIFEST) from error

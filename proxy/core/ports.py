@@ -534,7 +534,20 @@ class Listings(Protocol):
         """Keep a list, replacing any under `key`."""
 
 
-class MetadataStore(Catalog, Repositories, Manifests, Proofs, Listings, Protocol):
+class Changes(Protocol):
+    """Whether anything was written to the metadata, by whichever process."""
+
+    def generation(self) -> object:
+        """Return a value that stands for the metadata as they are now, to be compared with others and nothing else.
+
+        It equals an earlier one only if no transaction of any process wrote anything in between; a write has changed
+        it when it returns to its caller. What is read after a generation was returned is at least as new as that. It
+        is asked for on the loop, with each request: it waits for nothing. A store that cannot know returns another
+        each time.
+        """
+
+
+class MetadataStore(Catalog, Repositories, Manifests, Proofs, Listings, Changes, Protocol):
     """All metadata ports, as one store implements them."""
 
     async def close(self) -> None:

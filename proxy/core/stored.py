@@ -1,5 +1,6 @@
-"""A blob out of the store."""
+"""Blobs out of the store, and out of memory."""
 
+import errno
 from collections.abc import AsyncIterator
 
 from proxy.core.ports import BlobReader
@@ -33,3 +34,33 @@ class StoredBlob:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+
+
+class HeldBlob:
+    """The `BlobSource` over a blob that is held in memory: `raw` is all of it."""
+
+    def __init__(self, raw: bytes, status: CacheStatus) -> None:
+        self.total = len(raw)
+        self.status = status
+        self.raw = raw
+
+    async def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Yield [start, stop) at once."""
+        if start < stop:
+            yield self.raw[start:stop]
+
+    def close(self) -> None:
+        """Hold nothing that would have to be closed."""
+
+
+async def read_whole(reader: BlobReader) -> bytes:
+    """Return all bytes of a stored blob. Raises OSError where it cannot be read to its end."""
+    parts: list[bytes] = []
+    size = 0
+    while size < reader.size:
+        part = await reader.read(size, reader.size - size)
+        if not part:
+            raise OSError(errno.EIO, f"the stored blob ends at {size}, short of {reader.size} bytes")
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)

@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from proxy.core.contents import ManifestContents
-from proxy.core.freshness import Step, Terms, Verdict, after_answer, before_asking, terms_for_tag
+from proxy.core.freshness import (
+    ALWAYS,
+    Span,
+    Step,
+    Terms,
+    Verdict,
+    after_answer,
+    before_asking,
+    fresh_span,
+    terms_for_tag,
+)
 from proxy.core.heads import Heads
 from proxy.core.negative import Asked
 from proxy.core.ports import (
@@ -40,7 +50,8 @@ class Found:
     """What a tag means, and how that was found.
 
     `raw` are the bytes where they are at hand, kept or not. `size` is set where only the upstream's HEAD is known:
-    nothing is kept then.
+    nothing is kept then. `span` is set where the metadata alone decided: in that time, and while nothing is written,
+    they decide the same again.
     """
 
     record: TagRecord
@@ -48,6 +59,7 @@ class Found:
     warning: str | None = None
     raw: bytes | None = None
     size: int | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,7 @@ class TagService:
         if record is not None and sources is not None and record.source not in sources:
             record = None
         if record is not None and (remote is None or record.source == UPLOADED):
-            return Found(record, CacheStatus(hit=True))  # no upstream has a say in it
+            return Found(record, CacheStatus(hit=True), span=ALWAYS)  # no upstream has a say in it
         if remote is None:
             raise await self._unknown(resolution.repository, tag)
         sought = _Sought(resolution.repository, remote, tag, sources or (), resolution.tag_policy)
@@ -112,7 +124,7 @@ class TagService:
             return await (self._head(sought) if head else self._fetch(sought))
         match step:
             case Step.SERVE:
-                return Found(record, CacheStatus(hit=True))
+                return Found(record, CacheStatus(hit=True), span=fresh_span(record, terms))
             case Step.GONE:
                 raise self._gone(sought)
             case Step.CHECK:
@@ -121,8 +133,8 @@ class TagService:
                     return self._unchecked(sought, record, thrift)
                 return await self._check(sought, record, terms, forced=forced)
             case _:
-                reason = UpstreamFailure.OFFLINE.value if terms.offline else record.outcome
-                return self._stale(sought, record, reason)
+                silence = self._upstreams.policy.silence(remote)
+                return self._stale(sought, record, silence.value if silence is not None else record.outcome)
 
     def awaited(self, repository: RepositoryName, remote: Remote, digest: Digest) -> tuple[TagRecord, ...]:
         """Return, once, the tags that clients were told to mean `digest` before it was fetched."""
@@ -145,7 +157,7 @@ class TagService:
     # --- nothing is kept ----------------------------------------------------------------------------------------------
 
     async def _head(self, sought: _Sought) -> Found:
-        if self._upstreams.flying(sought.key("fetch")):
+        if self._upstreams.flying(sought.key("fetch")) or not sought.remote.may_fetch:
             return await self._fetch(sought)
         repository, remote, tag = sought.repository, sought.remote, sought.tag
         known = self._heads.recall(repository, remote, tag)
@@ -179,6 +191,7 @@ class TagService:
         key = sought.key("fetch")
         collapsed = self._upstreams.flying(key)
         try:
+            self._upstreams.require_permission(sought.remote)
             checked = await self._upstreams.once(key, fetch)
         except UpstreamError as error:
             raise self._upstreams.answer(error, sought.remote, Missing.MANIFEST) from error

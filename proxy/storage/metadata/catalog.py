@@ -14,6 +14,7 @@ from proxy.model.reference import RepositoryName, Tag
 from proxy.storage.metadata.provenances import OnDatabase, id_of, replacing
 from proxy.storage.metadata.repositories import tag_policy
 from proxy.storage.metadata.schema import listings, repositories, tags
+from proxy.storage.metadata.tagging import note_tags
 
 # Built once, because every pull by tag runs it: building it takes longer than running it.
 _TAG = (
@@ -83,7 +84,15 @@ class SqlCatalog(OnDatabase):
         statement = delete(tags).where(tags.c.repository_id == id_of(repository), tags.c.name == tag)
         if source is not None:
             statement = statement.where(tags.c.source == source)
-        return await self._database.write("catalog.delete_tag", lambda c: c.execute(statement).rowcount > 0)
+
+        def work(connection: Connection) -> bool:
+            gone = connection.execute(statement.returning(tags.c.repository_id, tags.c.digest)).one_or_none()
+            if gone is None:
+                return False
+            note_tags(connection, gone.repository_id, [gone.digest])
+            return True
+
+        return await self._database.write("catalog.delete_tag", work)
 
     async def delete_repository(self, repository: RepositoryName) -> bool:
         """Remove a repository with all that hangs on it; tell whether it was there."""
@@ -100,13 +109,16 @@ def keep_tags(connection: Connection, repository_id: int, write: TagWrite) -> No
     if not write.records:
         return
     own = tag_policy(connection.execute(_REPOSITORY, {"id": repository_id}).one())
+    changed: set[str] = set()
     for record in write.records:
         row = connection.execute(_TAG_OF, {"id": repository_id, "tag": record.tag}).one_or_none()
         kept = None if row is None else _tag_record(row)
         if kept is not None and not write.may_replace(kept, record, own):
             raise TagKeptError(kept)
+        changed |= {str(record.digest)} if kept is None else {str(record.digest), str(kept.digest)}
     for record in write.records:
         _keep_tag(connection, repository_id, record)
+    note_tags(connection, repository_id, changed)
 
 
 def _keep_tag(connection: Connection, repository_id: int, record: TagRecord) -> None:

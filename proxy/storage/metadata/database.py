@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from proxy.core.ports import StorageFullError
 from proxy.storage.metadata.engine import BUSY_TIMEOUT, READERS, Access, is_busy, is_refused_write, open_engine
+from proxy.storage.metadata.wal_index import WalIndex
 from proxy.storage.threads import Threads
 
 T = TypeVar("T")
@@ -30,8 +31,9 @@ class Database:
     """One SQLite file: a single writer and a few readers. The schema is there already; `close` once, at the end."""
 
     def __init__(self, path: Path, busy_timeout: float = BUSY_TIMEOUT) -> None:
-        """Open nothing yet. An attempt to write waits `busy_timeout` seconds for another process's lock."""
+        """Open the file; blocks. An attempt to write waits `busy_timeout` seconds for another process's lock."""
         self._path = path
+        self._wal_index = WalIndex.open(path)
         self._writer = open_engine(path, Access.WRITE, busy_timeout)
         self._readers = open_engine(path, Access.READ, busy_timeout)
         self._write_threads = Threads("metadata-write", 1)
@@ -49,11 +51,17 @@ class Database:
         """
         return await self._write_threads.run(self._write, name, work)
 
+    def generation(self) -> object:
+        """Return a value that equals one returned before only if no process has committed anything in between."""
+        return self._wal_index.generation()
+
     async def close(self) -> None:
         """Wait for what runs, and close the file."""
+        await asyncio.to_thread(self._wal_index.let_go)
         for threads, engine in ((self._read_threads, self._readers), (self._write_threads, self._writer)):
             await threads.run(engine.dispose)
             await asyncio.to_thread(threads.close)
+        await asyncio.to_thread(self._wal_index.close)
 
     def _read(self, name: str, work: Callable[[Connection], T]) -> T:
         with self._readers.connect() as connection:

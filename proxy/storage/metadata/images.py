@@ -17,6 +17,7 @@ from proxy.model.media_types import IMAGES, INDEXES
 from proxy.model.reference import RepositoryName, Tag
 from proxy.storage.metadata.provenances import OnDatabase, known_id, parts_of
 from proxy.storage.metadata.schema import descriptors, manifests, provenances, repositories, tags
+from proxy.storage.metadata.tagging import note_tags
 
 _MANIFESTS: Final = sorted(INDEXES | IMAGES)
 
@@ -126,6 +127,7 @@ class SqlImages(OnDatabase):
             if here is None or not on or digest not in {None, Digest.parse(on[0])}:
                 return None
             connection.execute(delete(tags).where(here.tags, tags.c.name == tag))
+            note_tags(connection, here.number, on)
             if not connection.scalar(select(exists(tags.c.digest).where(here.tags, tags.c.digest == on[0]))):
                 here.remove({on[0]})
             return Digest.parse(on[0])
@@ -170,7 +172,7 @@ class _Repository:
     def __init__(self, connection: Connection, number: int) -> None:
         self._connection = connection
         here = select(provenances.c.id).where(provenances.c.repository_id == number)
-        self._number = number
+        self.number = number
         # Few: each is an upstream, or an account, that the repository has had.
         self._provenances = connection.scalars(here).all()
 
@@ -182,7 +184,7 @@ class _Repository:
     @property
     def tags(self) -> ColumnElement[bool]:
         """Return the condition for the repository's tags."""
-        return tags.c.repository_id == self._number
+        return tags.c.repository_id == self.number
 
     # --- images ---
 
@@ -190,7 +192,7 @@ class _Repository:
         """Return the first manifests after that digest: all, or (False) those without tags."""
         query = _HELD.where(manifests.c.digest > after).limit(limit)
         if tagged is False:
-            query = query.where(~exists(tags.c.digest).where(self.tags, tags.c.digest == manifests.c.digest))
+            query = query.where(manifests.c.untagged)
         found: dict[str, _Row] = {}
         for provenance in self._provenances:
             for row in self._connection.execute(query.where(manifests.c.provenance_id == provenance)):

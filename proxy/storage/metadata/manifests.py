@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from operator import attrgetter
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Row, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
@@ -56,7 +56,7 @@ class SqlManifests(OnDatabase):
         def work(connection: Connection) -> None:
             repository_id = keep_repository(connection, repository)
             provenance_id = keep_provenance(connection, repository_id, provenance)
-            _keep_manifest(connection, provenance_id, manifest)
+            _keep_manifest(connection, (repository_id, provenance_id), manifest)
             _keep_children(connection, provenance_id, manifest.digest, children)
             keep_tags(connection, repository_id, tags or TagWrite())
 
@@ -77,7 +77,7 @@ class SqlManifests(OnDatabase):
                 if row.media_type != push.manifest.media_type:
                     raise ManifestKeptError(_manifest_record(row))
             provenance_id = keep_provenance(connection, repository_id, None)
-            _keep_manifest(connection, provenance_id, push.manifest)
+            _keep_manifest(connection, (repository_id, provenance_id), push.manifest)
             _keep_children(connection, provenance_id, push.manifest.digest, push.children)
             keep_tags(connection, repository_id, push.tags)
 
@@ -145,7 +145,9 @@ class SqlManifests(OnDatabase):
         return await self._database.write("manifests.delete_manifest", work)
 
 
-def _keep_manifest(connection: Connection, provenance_id: int, manifest: ManifestRecord) -> None:
+def _keep_manifest(connection: Connection, place: tuple[int, int], manifest: ManifestRecord) -> None:
+    repository_id, provenance_id = place
+    tagged = exists(tags.c.digest).where(tags.c.repository_id == repository_id, tags.c.digest == str(manifest.digest))
     statement = insert(manifests).values(
         provenance_id=provenance_id,
         digest=str(manifest.digest),
@@ -155,9 +157,10 @@ def _keep_manifest(connection: Connection, provenance_id: int, manifest: Manifes
         subject=None if manifest.subject is None else str(manifest.subject),
         annotations=dict(manifest.annotations),
         pushed_at=time.time(),
+        untagged=~tagged,
     )
     # What is kept again, as each push of the same image does, came when it came first.
-    connection.execute(replacing(statement, "pushed_at", "pulled_at"))
+    connection.execute(replacing(statement, "pushed_at", "pulled_at", "untagged"))
 
 
 def _keep_children(

@@ -80,6 +80,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def update_tag(self, repository: RepositoryName, record: TagRecord) -> None:
         """Replace the check times and outcome of a tag that still has `record.digest`; otherwise change nothing."""
+        self._wrote()
         known = self._tags(repository).get(record.tag)
         if known is not None and known.digest == record.digest:
             self._tags(repository)[record.tag] = replace(
@@ -92,6 +93,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag, source: str | None = None) -> bool:
         """Remove a tag that came from `source` (None: from anywhere); tell whether it was there."""
+        self._wrote()
         known = self._tags(repository).get(tag)
         if known is None or source not in {None, known.source}:
             return False
@@ -100,6 +102,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def delete_repository(self, repository: RepositoryName) -> bool:
         """Remove a repository with all that hangs on it; tell whether it was there."""
+        self._wrote()
         for key in [key for key in self._listings if key[0] == repository]:
             del self._listings[key]
         return self._repositories.pop(repository, None) is not None
@@ -111,6 +114,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def create_repository(self, record: RepositoryRecord) -> bool:
         """Make the repository; tell whether it was not there before."""
+        self._wrote()
         if record.name in self._repositories:
             return False
         self._repositories[record.name] = _Repository(record.created_at, record.tag_policy, record.details)
@@ -118,6 +122,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def set_tag_policy(self, name: RepositoryName, policy: TagPolicy | None) -> bool:
         """Give the repository a policy of its own, or none; tell whether there is such a repository."""
+        self._wrote()
         known = self._repositories.get(name)
         if known is not None:
             known.policy = policy
@@ -133,6 +138,7 @@ class MemoryMetadataStore(MemoryAdministration):
         tags: TagWrite | None,
     ) -> None:
         """Keep the repository, the manifest, its children and the tags together, or raise `TagKeptError`."""
+        self._wrote()
         self._check_tags(repository, tags or TagWrite())
         self._keep(self._hold(repository, provenance), manifest, children)
         self._repositories[repository].pushed_at.setdefault(manifest.digest, time.time())
@@ -140,6 +146,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def push(self, repository: RepositoryName, push: ManifestPush, provenance: Provenance | None) -> None:
         """Keep an uploaded manifest, its children and its tags together, or nothing."""
+        self._wrote()
         if repository not in self._repositories:
             raise RepositoryUnknownError
         visible = list(self._visible(repository, provenance))
@@ -205,6 +212,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest from the repository with the tags that point to it; tell whether it was there."""
+        self._wrote()
         tags = self._tags(repository)
         for tag in [record.tag for record in tags.values() if record.digest == digest]:
             del tags[tag]
@@ -220,6 +228,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
         """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted."""
+        self._wrote()
         self._hold(repository, provenance).proofs.add(digest)
 
     async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
@@ -228,6 +237,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def disprove(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove the repository's proofs of the blob; tell whether it had any."""
+        self._wrote()
         proven = [held for held in self._visible(repository, None) if digest in held.proofs]
         for held in proven:
             held.proofs.discard(digest)
@@ -245,6 +255,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def keep_listing(self, repository: RepositoryName, key: str, source: str, listing: Listing) -> None:
         """Keep a list, replacing any under `key`."""
+        self._wrote()
         self._listings[repository, key] = (source, listing)
 
     async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
@@ -256,6 +267,7 @@ class MemoryMetadataStore(MemoryAdministration):
         self, name: RepositoryName, change: Callable[[RepositoryRecord], RepositoryRecord]
     ) -> RepositoryRecord | None:
         """Replace tag policy and details by what `change` makes of them."""
+        self._wrote()
         known = self._repositories.get(name)
         if known is None:
             return None
@@ -294,6 +306,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def remove_tag(self, repository: RepositoryName, tag: Tag, digest: Digest | None) -> Digest | None:
         """Remove a tag, and its manifest if that was its last tag."""
+        self._wrote()
         record = self._tags(repository).get(tag)
         if record is None or digest not in {None, record.digest}:
             return None
@@ -321,6 +334,7 @@ class MemoryMetadataStore(MemoryAdministration):
 
     async def note_pulls(self, notes: Sequence[PullNote]) -> None:
         """Keep when images were last pulled."""
+        self._wrote()
         for note in notes:
             known = self._repositories.get(note.repository)
             if known is not None and note.digest in known.pushed_at:

@@ -11,11 +11,20 @@ class MemoryAdministration:
 
     def __init__(self) -> None:
         """Start empty."""
+        self._writes = 0
         self._rules: dict[str, RuleRecord] = {}
         self._rules_revision = 0
         self._templates: dict[str, TemplateRecord] = {}
         self._documents: dict[str, str] = {}
         self._secrets: dict[str, SecretRecord] = {}
+
+    def generation(self) -> object:
+        """Return a value that equals one returned before only if nothing was written in between."""
+        return self._writes
+
+    def _wrote(self) -> None:
+        """Note a write. Methods run without a pause: nobody can tell at which of their lines they do."""
+        self._writes += 1
 
     async def rules(self) -> list[RuleRecord]:
         """Return all rules, in order of key."""
@@ -23,6 +32,7 @@ class MemoryAdministration:
 
     async def create_rule(self, record: RuleRecord, limit: int | None) -> None:
         """Keep a new rule."""
+        self._wrote()
         if record.key in self._rules:
             raise AlreadyExistsError
         if limit is not None and len(self._rules) >= limit:
@@ -32,6 +42,7 @@ class MemoryAdministration:
 
     async def alter_rule(self, key: str, change: Callable[[RuleRecord], RuleRecord]) -> RuleRecord | None:
         """Replace a rule by what `change` makes of it."""
+        self._wrote()
         if key not in self._rules:
             return None
         self._rules[key] = change(self._rules[key])
@@ -40,6 +51,7 @@ class MemoryAdministration:
 
     async def delete_rule(self, key: str) -> RuleRecord | None:
         """Remove a rule and return it, or None."""
+        self._wrote()
         self._rules_revision += 1
         return self._rules.pop(key, None)
 
@@ -53,6 +65,7 @@ class MemoryAdministration:
 
     async def create_template(self, record: TemplateRecord) -> None:
         """Keep a new template."""
+        self._wrote()
         if record.key in self._templates:
             raise AlreadyExistsError
         self._templates[record.key] = record
@@ -61,6 +74,7 @@ class MemoryAdministration:
         self, key: str, change: Callable[[TemplateRecord], TemplateRecord]
     ) -> TemplateRecord | None:
         """Replace a template by what `change` makes of it."""
+        self._wrote()
         if key not in self._templates:
             return None
         self._templates[key] = change(self._templates[key])
@@ -68,6 +82,7 @@ class MemoryAdministration:
 
     async def delete_template(self, key: str) -> TemplateRecord | None:
         """Remove a template and return it, or None."""
+        self._wrote()
         return self._templates.pop(key, None)
 
     async def document(self, name: str) -> str | None:
@@ -76,6 +91,7 @@ class MemoryAdministration:
 
     async def alter_document(self, name: str, change: Callable[[str | None], str | None]) -> str | None:
         """Replace a text by what `change` makes of it, and return what it was before."""
+        self._wrote()
         before = self._documents.get(name)
         after = change(before)
         if after is None:
@@ -96,6 +112,7 @@ class MemoryAdministration:
         self, name: str, change: Callable[[SecretRecord | None], SecretRecord | None]
     ) -> SecretRecord | None:
         """Replace a secret by what `change` makes of it, and return that."""
+        self._wrote()
         after = change(self._secrets.get(name))
         if after is None:
             self._secrets.pop(name, None)

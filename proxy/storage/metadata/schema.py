@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -27,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The newest migration: what a database must have gone through to have these tables."""
 
 metadata = MetaData(
@@ -93,9 +94,12 @@ manifests = Table(
     Column("annotations", JSON, nullable=False),
     Column("pushed_at", Float, nullable=False),
     Column("pulled_at", Float),
+    Column("untagged", Boolean, nullable=False, server_default="1"),  # what the tags say, for the index below
     # The referrers of a subject; most manifests have none, and are not in this index. The table has row ids because
     # SQLite would else think its primary key the shorter way, and visit all manifests of a provenance.
     Index(None, "provenance_id", "subject", "digest", sqlite_where=text("subject IS NOT NULL")),
+    # A page of those without tags, however many there are that have some.
+    Index("ix_manifests_untagged", "provenance_id", "digest", sqlite_where=text("untagged = 1")),
 )
 
 descriptors = Table(

@@ -28,6 +28,10 @@ class SqlMetadataStore(SqlCatalog, SqlRepositories, SqlManifests, SqlProofs, Sql
         """
         return cls(await asyncio.to_thread(_open, path, busy_timeout))
 
+    def generation(self) -> object:
+        """Return a value that equals one returned before only if nothing was written in between."""
+        return self._database.generation()
+
     async def close(self) -> None:
         """Release the database; no other call may follow."""
         await self._database.close()

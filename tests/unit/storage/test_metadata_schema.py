@@ -118,6 +118,29 @@ async def test_a_database_of_the_first_schema_keeps_all_that_is_in_it(tmp_path: 
     connection.close()
 
 
+_OF_0003 = """
+INSERT INTO repositories (id, name, created_at) VALUES (1, 'a', 1), (2, 'b', 1);
+INSERT INTO provenances VALUES (1, 1, '', ''), (2, 1, 'quay.io/a', ''), (3, 2, '', '');
+INSERT INTO manifests (provenance_id, digest, media_type, size, annotations, pushed_at)
+    SELECT provenances.id, column1, 'type', 1, '{{}}', 1 FROM provenances, (VALUES ('{one}'), ('{two}'));
+INSERT INTO tags VALUES (1, 'latest', '{one}', 'type', '', 1, 1, 'ok', 0, 0);
+"""
+
+
+async def test_a_migrated_database_knows_which_of_its_images_have_tags(tmp_path: Path) -> None:
+    one, two = sorted((Digest.of(b"one"), Digest.of(b"two")), key=str)
+    await asyncio.to_thread(_at_revision, tmp_path / "m.sqlite", "0003", _OF_0003.format(one=one, two=two))
+    store = await SqlMetadataStore.open(tmp_path / "m.sqlite")
+
+    async def untagged(name: str) -> list[Digest]:
+        return [image.digest for image in await store.images(RepositoryName(name), "", 10, tagged=False)]
+
+    assert (await untagged("a"), await untagged("b")) == ([two], [one, two])
+    await store.delete_tag(RepositoryName("a"), Tag("latest"))
+    assert await untagged("a") == [one, two]
+    await store.close()
+
+
 _IN_THE_WAY = """
 INSERT INTO repositories VALUES (3, 'b');
 CREATE INDEX ix_proofs_digest ON listings (document); -- the last step makes one of this name
@@ -178,6 +201,7 @@ async def _use_everything(store: SqlMetadataStore) -> None:
         await store.manifests_naming(repository, digest, origin)
         await store.tags(repository, None if origin is None else [origin.source, ""], "a", 10)
     await store.repositories("a", 10)
+    await store.repository_records("a", 10)
     await store.has_repository(repository)
     await store.tag(repository, tag.tag)
     await store.update_tag(repository, tag)
