@@ -14,11 +14,14 @@ from proxy.core.rules import Address, Resolution, RuleSet
 from proxy.model.errors import ProxyError
 
 
-def load(option: Path | None) -> tuple[Path, Settings]:
-    """Return the configuration file that is meant and its settings, or leave with every fault on standard error."""
+def load(option: Path | None, *, surroundings: bool = True) -> tuple[Path, Settings]:
+    """Return the configuration file that is meant and its settings, or leave with every fault on standard error.
+
+    Without `surroundings`, what the settings name need not be there: for commands that make it.
+    """
     path = find_path(option, os.environ)
     try:
-        return path, load_settings(path, os.environ, RuleSet.of)
+        return path, load_settings(path, os.environ, RuleSet.of, surroundings=surroundings)
     except ConfigurationError as error:
         refuse(str(error))
 

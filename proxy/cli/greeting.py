@@ -7,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from proxy.config.auth import ANONYMOUS_PATTERN, AuthSettings
 from proxy.config.checks import is_loopback
 from proxy.config.settings import Settings
 from proxy.config.values import format_duration
@@ -53,13 +54,25 @@ def exposures(settings: Settings, rules: Sequence[CacheRule]) -> Iterator[str]:
     private = [rule.prefix for rule in rules if rule.credentials is not None]
     reach = f", also with the credentials of {', '.join(private)}" if private else ""
     rights = f"to pull{reach}, to push, to delete, and to administer: rules, repositories, secrets"
-    if is_loopback(settings.server.host) and settings.auth is None:
+    if isinstance(settings.auth, AuthSettings):
+        yield from _granted(settings, settings.auth)
+    elif is_loopback(settings.server.host) and settings.auth is None:
         yield f"to every user and program of this machine, without a password: {rights}."
     else:
         yield f"to everyone who reaches {settings.server.host}, without a password (auth: none): {rights}."
     for rule in rules:
         if rule.upstream.scheme == "http":
             yield f"on the wire: the rule {rule.prefix} speaks plain http to {rule.upstream.authority}."
+
+
+def _granted(settings: Settings, auth: AuthSettings) -> Iterator[str]:
+    host = settings.server.host
+    for grant in auth.grants:
+        if ANONYMOUS_PATTERN in grant.principals:
+            actions, names = ", ".join(grant.actions), ", ".join(grant.repositories)
+            yield f"to everyone who reaches {host}, without a password (auth.policies): {actions} of {names}."
+    if not is_loopback(host) and settings.server.tls is None:
+        yield f"on the wire: passwords come to {host} over plain http, unless a proxy before it speaks TLS."
 
 
 def _below(rule: CacheRule) -> str:

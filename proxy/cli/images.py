@@ -8,7 +8,7 @@ from proxy.cli.configured import load, read_image
 from proxy.cli.exits import fail, refuse
 from proxy.cli.output import about, moment, show, show_json, show_table
 from proxy.cli.places import read_name, require
-from proxy.cli.store import run_on_store
+from proxy.cli.store import Change, run_on_store
 from proxy.core.registry.image_ids import ImageId
 from proxy.core.registry.records import ImageRecord
 from proxy.model.digest import Digest
@@ -50,7 +50,7 @@ def delete_image(config: Path | None, text: str, *, json: bool) -> None:
             fail(f"{text}: {failures[0].reason}")
         return repository, gone
 
-    repository, gone = run_on_store(settings, remove)
+    repository, gone = run_on_store(settings, remove, Change("images.delete", image.name, str(reference)))
     tags = [one.tag for one in gone if one.tag is not None]
     shown = {
         "repository": repository,

@@ -12,7 +12,7 @@ from proxy.cli.configured import load, read_text
 from proxy.cli.exits import fail
 from proxy.cli.output import moment, show, show_json, show_table
 from proxy.cli.places import read_name, require
-from proxy.cli.store import run_on_store
+from proxy.cli.store import Change, run_on_store
 from proxy.core.registry.lifecycle.administration import KeptPolicy
 from proxy.core.registry.lifecycle.previews import Preview, PreviewStatus
 from proxy.model.reference import RepositoryName
@@ -33,14 +33,22 @@ def put_policy(config: Path | None, name: str, file: Path, *, json: bool) -> Non
     """Set the policy of a repository."""
     text = read_text(file)
     repository, _ = _on(
-        config, name, lambda core, named: core.administration.policies.set_repository_policy(named, text)
+        config,
+        name,
+        lambda core, named: core.administration.policies.set_repository_policy(named, text),
+        "repositories.put-policy",
     )
     show({"repository": repository, "policy": text if json else "set"}, json=json)
 
 
 def delete_policy(config: Path | None, name: str, *, json: bool) -> None:
     """Remove the policy of a repository."""
-    repository, _ = _on(config, name, lambda core, named: core.administration.policies.delete_repository_policy(named))
+    repository, _ = _on(
+        config,
+        name,
+        lambda core, named: core.administration.policies.delete_repository_policy(named),
+        "repositories.delete-policy",
+    )
     show({"repository": repository, "policy": None}, json=json)
 
 
@@ -53,13 +61,20 @@ def get_lifecycle(config: Path | None, name: str, *, json: bool) -> None:
 def put_lifecycle(config: Path | None, name: str, file: Path, *, json: bool) -> None:
     """Set the lifecycle policy of a repository."""
     text = read_text(file)
-    repository, _ = _on(config, name, lambda core, named: core.administration.lifecycle.put(named, text))
+    repository, _ = _on(
+        config, name, lambda core, named: core.administration.lifecycle.put(named, text), "repositories.put-lifecycle"
+    )
     show({"repository": repository, "lifecycle_policy": text if json else "set"}, json=json)
 
 
 def delete_lifecycle(config: Path | None, name: str, *, json: bool) -> None:
     """Remove the lifecycle policy of a repository."""
-    repository, _ = _on(config, name, lambda core, named: core.administration.lifecycle.delete(named))
+    repository, _ = _on(
+        config,
+        name,
+        lambda core, named: core.administration.lifecycle.delete(named),
+        "repositories.delete-lifecycle",
+    )
     show({"repository": repository, "lifecycle_policy": None}, json=json)
 
 
@@ -91,16 +106,16 @@ def preview_lifecycle(config: Path | None, name: str, file: Path | None, *, json
 
 
 def _on(
-    config: Path | None, name: str, work: Callable[[Core, RepositoryName], Awaitable[T]]
+    config: Path | None, name: str, work: Callable[[Core, RepositoryName], Awaitable[T]], change: str | None = None
 ) -> tuple[RepositoryName, T]:
-    """Return the repository that is meant and what `work` returns of it, or leave."""
+    """Return the repository that is meant and what `work` returns of it, or leave; `change` names what it changes."""
     settings, named = load(config)[1], read_name(name)
 
     async def run(core: Core) -> tuple[RepositoryName, T]:
         repository = (await require(core, named)).known.name
         return repository, await work(core, repository)
 
-    return run_on_store(settings, run)
+    return run_on_store(settings, run, Change(change, named) if change is not None else None)
 
 
 def _told(repository: RepositoryName, kept: KeptPolicy) -> Mapping[str, object]:

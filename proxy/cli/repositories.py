@@ -9,7 +9,7 @@ from proxy.cli import chosen
 from proxy.cli.configured import load, read_pairs
 from proxy.cli.output import moment, show, show_json, show_known, show_table
 from proxy.cli.places import Found, find, leads, read_name, require
-from proxy.cli.store import run_on_store
+from proxy.cli.store import Change, run_on_store
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.records import PLAIN, Encryption
 from proxy.core.registry.repositories import NewRepository
@@ -75,7 +75,7 @@ def create(config: Path | None, name: str, asked: Asked, *, json: bool) -> None:
         await core.administration.repositories.create(new)
         return await _whole(core, await require(core, named))
 
-    _show(run_on_store(settings, make), json=json)
+    _show(run_on_store(settings, make, Change("repositories.create", named)), json=json)
 
 
 def delete(config: Path | None, name: str, *, force: bool, json: bool) -> None:
@@ -86,7 +86,9 @@ def delete(config: Path | None, name: str, *, force: bool, json: bool) -> None:
         found = await require(core, named)
         return (await core.administration.repositories.delete(found.known.name, force=force)).name
 
-    show({"repository": run_on_store(settings, remove), "deleted": True}, json=json)
+    show(
+        {"repository": run_on_store(settings, remove, Change("repositories.delete", named)), "deleted": True}, json=json
+    )
 
 
 def set_tag_mutability(config: Path | None, name: str, mode: str, filters: Sequence[str], *, json: bool) -> None:
@@ -99,7 +101,7 @@ def set_tag_mutability(config: Path | None, name: str, mode: str, filters: Seque
         await core.repositories.set_tag_policy(found.known.name, policy)
         return await _whole(core, await require(core, found.known.name))
 
-    _show(run_on_store(settings, change), json=json)
+    _show(run_on_store(settings, change, Change("repositories.set-tag-mutability", named, mode)), json=json)
 
 
 async def _list(core: Core) -> list[_Whole]:

@@ -8,7 +8,7 @@ from proxy.app import Core
 from proxy.cli.configured import load
 from proxy.cli.exits import refuse
 from proxy.cli.output import moment, show_known
-from proxy.cli.store import run_on_store
+from proxy.cli.store import Change, run_on_store
 from proxy.core.registry.records import RuleRecord
 from proxy.core.registry.rules import NewRule
 from proxy.core.registry.secrets.names import SecretReference, secret_arn
@@ -42,7 +42,7 @@ def create(config: Path | None, asked: Asked, *, json: bool) -> None:
             )
         )
 
-    _change(config, make, json=json)
+    _change(config, make, Change("rules.create", asked.prefix), json=json)
 
 
 def update(config: Path | None, prefix: str, secret: str | None, custom_role_arn: str | None, *, json: bool) -> None:
@@ -53,7 +53,7 @@ def update(config: Path | None, prefix: str, secret: str | None, custom_role_arn
     async def change(core: Core) -> RuleRecord:
         return await core.administration.rules.update(prefix, await _arn(core, secret), custom_role_arn)
 
-    _change(config, change, json=json)
+    _change(config, change, Change("rules.update", prefix), json=json)
 
 
 def delete(config: Path | None, prefix: str, *, json: bool) -> None:
@@ -62,12 +62,12 @@ def delete(config: Path | None, prefix: str, *, json: bool) -> None:
     async def remove(core: Core) -> RuleRecord:
         return await core.administration.rules.delete(prefix)
 
-    _change(config, remove, json=json)
+    _change(config, remove, Change("rules.delete", prefix), json=json)
 
 
-def _change(config: Path | None, work: Callable[[Core], Awaitable[RuleRecord]], *, json: bool) -> None:
+def _change(config: Path | None, work: Callable[[Core], Awaitable[RuleRecord]], change: Change, *, json: bool) -> None:
     settings = load(config)[1]
-    show_known(_told(run_on_store(settings, work)), json=json)
+    show_known(_told(run_on_store(settings, work, change)), json=json)
 
 
 async def _arn(core: Core, secret: str | None) -> str | None:

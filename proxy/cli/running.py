@@ -4,12 +4,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proxy.app import Core, Running, StartupError, run_server
+from proxy.app import Core, Running, StartupError, run_server, run_workers
 from proxy.cli.configured import load, read_image
 from proxy.cli.exits import FAILED, fail, refuse
 from proxy.cli.greeting import show_greeting
 from proxy.cli.output import show
-from proxy.cli.store import run_on_store
+from proxy.cli.store import Change, run_on_store
 from proxy.core.manifests import ManifestAnswer
 from proxy.core.rules import Address, Resolution
 from proxy.model.reference import Tag
@@ -21,7 +21,8 @@ def serve(config: Path | None) -> int:
     """Run the server; return the exit code."""
     path, settings = load(config)
     try:
-        return run_server(settings, path, greet=_greet)
+        run = run_server if settings.server.workers == 1 else run_workers
+        return run(settings, path, greet=_greet)
     except StartupError as error:
         refuse(str(error))
 
@@ -58,7 +59,9 @@ def purge(config: Path | None, image: str, *, ns: str | None, everything: bool, 
         resolution = core.rules.current.locate(Address(asked.name, ns))
         return resolution, await core.manifests.purge(resolution, asked.reference)
 
-    resolution, purged = run_on_store(settings, drop)
+    resolution, purged = run_on_store(
+        settings, drop, Change("purge", asked.name, str(asked.reference) if asked.reference else None)
+    )
     show({"repository": resolution.repository, "purged": purged}, json=json)
     return 0 if purged else FAILED
 

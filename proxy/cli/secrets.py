@@ -12,7 +12,7 @@ from proxy.app import Core
 from proxy.cli.configured import load, read_text
 from proxy.cli.exits import refuse
 from proxy.cli.output import moment, show_json, show_known, show_table
-from proxy.cli.store import run_on_store
+from proxy.cli.store import Change, run_on_store
 from proxy.core.registry.records import SecretRecord
 from proxy.core.registry.secrets.administration import NewSecret, SecretValue
 from proxy.core.registry.secrets.ports import SecretError
@@ -61,7 +61,7 @@ def put(config: Path | None, name: str, asked: Asked, *, json: bool) -> None:
             record, _ = await secrets.create(NewSecret(name, value=value, description=asked.description))
         return {**_told(core, record), "hint": await _hint(core, record)}
 
-    show_known(run_on_store(settings, keep), json=json)
+    show_known(run_on_store(settings, keep, Change("secrets.put", name)), json=json)
 
 
 def delete(config: Path | None, name: str, *, force: bool, json: bool) -> None:
@@ -72,7 +72,7 @@ def delete(config: Path | None, name: str, *, force: bool, json: bool) -> None:
         found = await secrets.describe(name)
         return _told(core, await secrets.delete(secrets.arn(found), force=force))
 
-    show_known(run_on_store(load(config)[1], remove), json=json)
+    show_known(run_on_store(load(config)[1], remove, Change("secrets.delete", name)), json=json)
 
 
 def restore(config: Path | None, name: str, *, json: bool) -> None:
@@ -81,7 +81,7 @@ def restore(config: Path | None, name: str, *, json: bool) -> None:
     async def keep(core: Core) -> Mapping[str, object]:
         return _told(core, await core.administration.secrets.restore(name))
 
-    show_known(run_on_store(load(config)[1], keep), json=json)
+    show_known(run_on_store(load(config)[1], keep, Change("secrets.restore", name)), json=json)
 
 
 def _value(asked: Asked) -> str:

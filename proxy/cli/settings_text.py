@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ByteSize
 
+from proxy.config.auth import EMPTY
 from proxy.config.settings import Settings
 from proxy.config.values import format_duration, format_size
 from proxy.telemetry.redaction import redact_text
@@ -13,7 +14,14 @@ from proxy.telemetry.redaction import redact_text
 
 def settings_text(settings: Settings) -> str:
     """Return the whole tree, defaults included; user and password of forward proxies are masked."""
-    return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+    tree = _plain(settings)
+    for *above, last in EMPTY:
+        section = tree
+        for part in above:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and section.get(last, "") is None:
+            del section[last]
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a tree of anything that settings hold

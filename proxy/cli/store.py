@@ -1,10 +1,13 @@
 """Work on the store, which a running server may be using too."""
 
 import asyncio
+import getpass
+import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from proxy.app import Core, StartupError, open_core
+from proxy.app import Core, StartupError, audit_trail, open_core
 from proxy.cli.exits import fail, refuse
 from proxy.config.settings import Settings
 from proxy.core.ports import StorageFullError
@@ -12,7 +15,9 @@ from proxy.core.rules import RuleSet
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.errors import ProxyError, UpstreamError
 from proxy.storage.layout import Layout
+from proxy.telemetry.audit import AuditEvent, AuditKind
 from proxy.telemetry.logging import configure_logging
+from proxy.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -29,11 +34,23 @@ _WRONGLY_ASKED = frozenset(
 """What says that the command line is wrong, whatever the store holds."""
 
 
-def run_on_store(settings: Settings, work: Callable[[Core], Awaitable[T]]) -> T:
-    """Open the store, made if absent, and return what `work` does on it, or leave with its failure."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a command changes, for the audit trail."""
+
+    operation: str
+    subject: str
+    reference: str | None = None
+
+
+def run_on_store(settings: Settings, work: Callable[[Core], Awaitable[T]], change: Change | None = None) -> T:
+    """Open the store, made if absent, and return what `work` does on it, or leave with its failure.
+
+    Where it is a `change` and succeeds, the audit trail is told.
+    """
     configure_logging("warning", "console")
     try:
-        return asyncio.run(_run(settings, work))
+        return asyncio.run(_run(settings, work, change))
     except StartupError as error:
         refuse(str(error))
     except StorageFullError as error:
@@ -44,9 +61,39 @@ def run_on_store(settings: Settings, work: Callable[[Core], Awaitable[T]]) -> T:
         (refuse if error.code in _WRONGLY_ASKED else fail)(error.message)
 
 
-async def _run(settings: Settings, work: Callable[[Core], Awaitable[T]]) -> T:
+async def _run(settings: Settings, work: Callable[[Core], Awaitable[T]], change: Change | None) -> T:
     async with open_core(settings) as core:
-        return await work(core)
+        done = await work(core)
+        if change is not None:
+            await core.audit.record(_event(change))
+        return done
+
+
+def tell_audit(settings: Settings, change: Change) -> None:
+    """Tell the audit trail of a change that was made beside the store."""
+    trail = audit_trail(settings, Metrics())
+    try:
+        asyncio.run(trail.record(_event(change)))
+    finally:
+        trail.close()
+
+
+def _event(change: Change) -> AuditEvent:
+    return AuditEvent(
+        AuditKind.CHANGE,
+        f"cli:{change.operation}",
+        principal=f"local:{_user()}",
+        scheme="local",
+        subject=change.subject,
+        reference=change.reference,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in containers
+        return str(os.getuid())
 
 
 def has_store(settings: Settings) -> bool:

@@ -9,7 +9,7 @@ from proxy.cli import chosen
 from proxy.cli.configured import load, read_pairs, read_text
 from proxy.cli.exits import refuse
 from proxy.cli.output import moment, show, show_json, show_known, show_table
-from proxy.cli.store import run_on_store
+from proxy.cli.store import Change, run_on_store
 from proxy.core.registry.records import Scenario, TemplateRecord
 from proxy.core.registry.templates import TemplateSettings
 
@@ -64,7 +64,7 @@ def create(config: Path | None, prefix: str, asked: Asked, *, json: bool) -> Non
     async def make(core: Core) -> TemplateRecord:
         return await core.administration.templates.create(prefix, wanted)
 
-    made = run_on_store(settings, make)
+    made = run_on_store(settings, make, Change("templates.create", prefix))
     if json:
         show_json(_told(made))
     else:
@@ -77,7 +77,10 @@ def delete(config: Path | None, prefix: str, *, json: bool) -> None:
     async def remove(core: Core) -> TemplateRecord:
         return await core.administration.templates.delete(prefix)
 
-    show({"prefix": run_on_store(load(config)[1], remove).prefix, "deleted": True}, json=json)
+    show(
+        {"prefix": run_on_store(load(config)[1], remove, Change("templates.delete", prefix)).prefix, "deleted": True},
+        json=json,
+    )
 
 
 def _scenario(name: str) -> Scenario:

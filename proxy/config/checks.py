@@ -6,11 +6,15 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
+from proxy.config.auth import ANONYMOUS_PATTERN, AuthSettings
 from proxy.config.certificates import CertificateError, load_identity
 from proxy.config.credentials import CredentialsSettings, SecretSettings
 from proxy.config.faults import Key
 from proxy.config.files import unreadable
+from proxy.config.identity_files import IdentityFileError, read_entries
 from proxy.config.settings import Settings, TlsSettings
+from proxy.model.access_keys import KEY_FILE
+from proxy.model.password_file import PASSWORD_FILE
 
 Problem = tuple[Key, str]
 
@@ -20,6 +24,8 @@ def check_together(settings: Settings) -> Iterator[Problem]:
     yield from _check_exposure(settings)
     yield from _check_ports(settings)
     yield from _check_prefixes(settings)
+    if isinstance(settings.auth, AuthSettings):
+        yield from _check_auth(settings, settings.auth)
 
 
 def check_surroundings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -34,6 +40,8 @@ def check_surroundings(settings: Settings, environ: Mapping[str, str]) -> Iterat
     yield from _check_secret(("secrets", "key"), settings.secrets.key, environ)
     for place, value in enumerate(settings.secrets.values):
         yield from _check_secret(("secrets", "values", place, "access_token"), value.access_token, environ)
+    if isinstance(settings.auth, AuthSettings):
+        yield from _check_identities(settings.auth)
 
 
 def is_loopback(host: str) -> bool:
@@ -71,6 +79,35 @@ def _check_prefixes(settings: Settings) -> Iterator[Problem]:
         if mirror.rule not in first:
             known = ", ".join(sorted(first)) or "none"
             yield ("mirrors", place, "rule"), f"there is no rule with the prefix {mirror.rule!r}; there are: {known}"
+
+
+def _check_auth(settings: Settings, auth: AuthSettings) -> Iterator[Problem]:
+    if auth.client_ca is not None and settings.server.tls is None:
+        yield ("auth", "client_ca"), "clients show certificates where TLS is spoken: set server.tls, too"
+    if settings.registry.compatibility == "ecr":
+        for place, grant in enumerate(auth.policies or ()):
+            if ANONYMOUS_PATTERN in grant.principals:
+                problem = "ECR lets nobody in without a password: leave `anonymous` out, or set compatibility: relaxed"
+                yield ("auth", "policies", place, "principals"), problem
+
+
+def _check_identities(auth: AuthSettings) -> Iterator[Problem]:
+    try:
+        users = read_entries(auth.htpasswd, PASSWORD_FILE) if auth.htpasswd is not None else {}
+    except IdentityFileError as error:
+        yield ("auth", "htpasswd"), str(error)
+    else:
+        for name in [provider.name for provider in auth.oidc if provider.name in users]:
+            problem = f"the user {name!r} of {auth.htpasswd} has the name of an identity provider: rename one of them"
+            yield ("auth", "htpasswd"), problem
+    try:
+        if auth.access_keys is not None:
+            read_entries(auth.access_keys, KEY_FILE)
+    except IdentityFileError as error:
+        yield ("auth", "access_keys"), str(error)
+    yield from _check_authorities(("auth", "client_ca"), auth.client_ca)
+    for place, provider in enumerate(auth.oidc):
+        yield from _check_authorities(("auth", "oidc", place, "ca_file"), provider.ca_file)
 
 
 def _check_certificate(tls: TlsSettings | None) -> Iterator[Problem]:

@@ -38,16 +38,22 @@ class Overrides:
         *above, last = key
         container: Any = self.data
         try:
-            for part, following in zip(above, key[1:], strict=True):
-                container = _enter(container, part, [] if isinstance(following, int) else {})
+            for depth, (part, following) in enumerate(zip(above, key[1:], strict=True), start=1):
+                words = _words(key[:depth])
+                container = _enter(container, part, [] if isinstance(following, int) else {}, words)
             _put(container, last, value)
         except IndexError as error:
             self.faults.append(Fault(name, key, str(error)))
         self.origins[key] = name
 
 
-def _enter(container: Any, part: str | int, empty: object) -> Any:  # noqa: ANN401 - data of a file can be anything
-    """Return what stands at `part`; where nothing stands, put `empty` there."""
+def _words(key: Key) -> tuple[str, ...]:
+    found = shape_at(key)
+    return found.words if found is not None else ()
+
+
+def _enter(container: Any, part: str | int, empty: object, words: tuple[str, ...]) -> Any:  # noqa: ANN401 - data of a file can be anything
+    """Return what stands at `part`; where nothing stands, or one of `words` for a section, put `empty` there."""
     if isinstance(container, list) and isinstance(part, int):
         if part == len(container):
             container.append(empty)
@@ -55,7 +61,7 @@ def _enter(container: Any, part: str | int, empty: object) -> Any:  # noqa: ANN4
             raise _beyond(container)
         return container[part]
     if isinstance(container, dict):
-        if container.get(part) is None:
+        if container.get(part) is None or container[part] in words:
             container[part] = empty
         return container[part]
     return None  # the file has something of another shape here, and that is the fault that is told
@@ -126,7 +132,7 @@ def _key(name: str) -> Key | None:
 def _value(name: str, key: Key, text: str) -> object:
     """Return what a variable holds: text, or the JSON value where the key takes a list, a mapping or a section."""
     found = shape_at(key)
-    if found is None or found.kind is Kind.SCALAR:
+    if found is None or found.kind is Kind.SCALAR or text in found.words:
         return text
     try:
         value = json.loads(text)
@@ -138,7 +144,9 @@ def _value(name: str, key: Key, text: str) -> object:
 
 
 def _example(found: Shape) -> str:
-    return 'a list such as ["a", "b"]' if found.kind is Kind.LIST else 'an object such as {"key": "value"}'
+    if found.kind is Kind.LIST:
+        return 'a list such as ["a", "b"]'
+    return " or ".join(['an object such as {"key": "value"}', *(f"the word {word}" for word in found.words)])
 
 
 def _secret_variables(data: object) -> Iterator[str]:

@@ -143,4 +143,7 @@ def _with(running: Section, wanted: Section, way: list[str]) -> Section:
     old, new = getattr(running, name), getattr(wanted, name)
     if rest and isinstance(old, Section) and isinstance(new, Section):
         new = _with(old, new, rest)
+    elif rest:
+        # A section that comes or goes as a whole (`auth`) takes a restart, whatever is live inside it.
+        new = old
     return running.model_copy(update={name: new})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum, auto
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -25,12 +25,16 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The shape of a value: `section` is set for a SECTION, `item` for what a LIST or a MAPPING holds."""
+    """The shape of a value.
+
+    `section` is set for a SECTION, `item` for what a LIST or a MAPPING holds; `words` may stand in place of a section.
+    """
 
     kind: Kind
     section: type[Section] | None = None
     item: Any = None
     optional: bool = False
+    words: tuple[str, ...] = ()
 
 
 def shape(annotation: Any) -> Shape:  # noqa: ANN401 - an annotation can be anything
@@ -39,9 +43,11 @@ def shape(annotation: Any) -> Shape:  # noqa: ANN401 - an annotation can be anyt
     if origin is Annotated:
         return shape(arguments[0])
     if origin in {Union, UnionType}:
-        # The tree knows only one union: something, or None.
-        inner = shape(next(argument for argument in arguments if argument is not NoneType))
-        return Shape(inner.kind, inner.section, inner.item, optional=True)
+        # The tree knows two unions: something or None, and a section or a word.
+        first, *others = (argument for argument in arguments if argument is not NoneType)
+        inner = shape(first)
+        words = inner.words or tuple(word for other in others for word in _words(other))
+        return Shape(inner.kind, inner.section, inner.item, optional=NoneType in arguments, words=words)
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return Shape(Kind.SECTION, annotation)
     if origin is tuple:
@@ -49,6 +55,12 @@ def shape(annotation: Any) -> Shape:  # noqa: ANN401 - an annotation can be anyt
     if origin is dict:
         return Shape(Kind.MAPPING, item=arguments[1])
     return Shape(Kind.SCALAR)
+
+
+def _words(annotation: Any) -> tuple[str, ...]:  # noqa: ANN401 - an annotation can be anything
+    if get_origin(annotation) is Annotated:
+        return _words(get_args(annotation)[0])
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def step(found: Shape, part: str | int) -> Shape | None:
@@ -87,9 +99,9 @@ def settings_of(section: type[Section] = Settings, prefix: str = "") -> Iterator
         found = shape(field.annotation)
         inner = shape(found.item) if found.kind is Kind.LIST else found
         key = f"{prefix}{name}"
-        if inner.section is None:
+        if inner.section is None or inner.words:
             yield Setting(key, field)
-        else:
+        if inner.section is not None:
             yield from settings_of(inner.section, f"{key}[]." if found.kind is Kind.LIST else f"{key}.")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from proxy.config.auth import Auth
 from proxy.config.credentials import CredentialsSettings, SecretsSettings
 from proxy.config.section import Section, is_origin
 from proxy.config.values import Duration, PositiveDuration, PositiveSize, Size
@@ -44,6 +45,27 @@ class TlsSettings(Section):
     min_version: Literal["1.2", "1.3"] = Field("1.2", description="Oldest version of TLS that is spoken.")
 
 
+class LimitSettings(Section):
+    """What one client may ask of the server, so that others are served too."""
+
+    header_timeout: PositiveDuration = Field(
+        timedelta(seconds=20), description="Time for the headers of a request, and for a TLS handshake."
+    )
+    body_timeout: PositiveDuration = Field(
+        timedelta(seconds=60), description="A request whose body brings no byte for this long is given up."
+    )
+    send_timeout: PositiveDuration = Field(
+        timedelta(minutes=5), description="A client that takes no byte of its answer for this long is left."
+    )
+    connections: int = Field(4096, ge=1, description="Open connections of all clients; further ones wait.")
+    requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Requests of one principal, or of one address of those who show none; further ones get 429.",
+    )
+    burst: int = Field(100, ge=1, description="Requests that may come at once before `requests_per_second` counts.")
+
+
 class ServerSettings(Section):
     """Where the registry listens."""
 
@@ -56,10 +78,14 @@ class ServerSettings(Section):
         description="Networks of reverse proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed; "
         "those of others are ignored.",
     )
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that serve together; about one for each core that is to be used."
+    )
     drain_timeout: Duration = Field(
         timedelta(seconds=30), description="How long running answers may take to end after SIGTERM."
     )
     tls: TlsSettings | None = Field(None, description="Speak TLS, on all listeners.")
+    limits: LimitSettings = LimitSettings()
 
     @field_validator("public_url")
     @classmethod
@@ -97,6 +123,11 @@ class StorageSettings(Section):
     min_free: Size = Field(
         Size(1 << 30),
         description="Space that is left free; below it pulled blobs are passed through, not kept, and pushes refused.",
+    )
+    memory: Size = Field(
+        Size(64 << 20),
+        description="Manifests and blobs of up to 256 KiB that each process holds in memory, to answer without "
+        "asking the database; 0 holds none.",
     )
 
 
@@ -267,6 +298,17 @@ class UploadSettings(Section):
     )
 
 
+class AuditSettings(Section):
+    """What was changed, and what was refused, and to whom: one JSON line each."""
+
+    path: Path | None = Field(
+        None,
+        description="File of the events; without it `audit.jsonl` in the storage folder if `auth` is set, else none.",
+    )
+    max_size: PositiveSize = Field(Size(64 << 20), description="Size from which on the file is put aside.")
+    keep: int = Field(10, ge=1, description="How many files that were put aside are kept.")
+
+
 class LogSettings(Section):
     """What is logged, on standard error."""
 
@@ -407,7 +449,7 @@ class RuleSettings(Section):
         )
 
 
-LIVE = ("rules", "registry.hosted", "registry.tags", "secrets.values", "log.level")
+LIVE = ("rules", "registry.hosted", "registry.tags", "secrets.values", "auth.policies", "log.level")
 """The keys that a reload takes over in a running server, with all that is inside them; others need a restart."""
 
 
@@ -422,9 +464,12 @@ class Settings(Section):
     fills: FillSettings = FillSettings()
     uploads: UploadSettings = UploadSettings()
     secrets: SecretsSettings = SecretsSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
-    auth: Literal["none"] | None = Field(
-        None, description="`none` opens the registry on other addresses than loopback, to everyone who reaches it."
+    auth: Auth | None = Field(
+        None,
+        description="Who may use the registry. Without it, everyone on this machine; `none` opens the registry on "
+        "other addresses than loopback, to everyone who reaches it.",
     )
     rules: tuple[RuleSettings, ...] = ()
 

@@ -3,7 +3,7 @@
 from pydantic_core import ErrorDetails
 
 from proxy.config.faults import Key
-from proxy.config.schema import suggest
+from proxy.config.schema import shape_at, suggest
 
 _SECRET_KEYS = frozenset({"credentials", "password", "proxy", "secrets"})
 _LONGEST_SHOWN = 60
@@ -27,6 +27,7 @@ _MUST_BE = {
     "path_type": "must be a path",
     "string_pattern_mismatch": "must match {pattern}",
     "string_type": "must be text",
+    "too_short": "must have {min_length} or more entries",
     "tuple_type": "must be a list",
 }
 
@@ -40,6 +41,10 @@ def describe(key: Key, details: ErrorDetails) -> str:
         return "is missing"
     if kind == "value_error":
         return str(context["error"])
+    found = shape_at(key)
+    if found is not None and found.words:
+        # Without what is there: it could be `user:password`.
+        return f"must be a mapping, or the word {' or '.join(found.words)}"
     message = details["msg"]
     rule = _MUST_BE.get(kind, f"{message[:1].lower()}{message[1:]}")
     return f"{rule.format(**context) if kind in _MUST_BE else rule}{_shown(key, kind, details['input'])}"

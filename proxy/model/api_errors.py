@@ -17,6 +17,28 @@ class ApiErrorCode(Enum):
         "the registry cannot keep this now: its disk is full, its store is locked, or it ends",
     )
 
+    # Who calls, and whether that is permitted: what every service that speaks JSON answers.
+    AccessDeniedException = (400, "The caller is not authorized to perform the operation.")
+    IncompleteSignatureException = (400, "The request signature does not conform to AWS standards.")
+    InvalidSignatureException = (
+        400,
+        (
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+            "Access Key and signing method. Consult the service documentation for details."
+        ),
+    )
+    MissingAuthenticationTokenException = (400, "Missing Authentication Token")
+    ThrottlingException = (400, "Rate exceeded")
+    UnrecognizedClientException = (400, "The security token included in the request is invalid.")
+
+    # The same, as STS answers it.
+    AccessDenied = (403, "The caller is not authorized to perform the operation.")
+    IncompleteSignature = (400, "The request signature does not conform to the standards of AWS.")
+    InvalidClientTokenId = (403, "The security token included in the request is invalid.")
+    MissingAuthenticationToken = (403, "Request is missing Authentication Token")
+    SignatureDoesNotMatch = (403, "The request signature we calculated does not match the signature you provided.")
+    Throttling = (400, "The rate is exceeded.")
+
     # Amazon ECR.
     EmptyUploadException = (400, "The specified layer upload does not contain any layer parts.")
     ImageAlreadyExistsException = (400, "The specified image has already been pushed, and there were no changes to it.")

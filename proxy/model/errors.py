@@ -18,6 +18,7 @@ class ErrorCode(Enum):
     CONTENT_ENCODING_INVALID = (415, "content is taken as it is: send it without Content-Encoding")
     DENIED = (403, "requested access to the resource is denied")
     DIGEST_INVALID = (400, "provided digest is not a valid digest, or did not match the content")
+    MALFORMED = (400, "the request is not well-formed HTTP/1.1, or a part of it is too long")
     MANIFEST_BLOB_UNKNOWN = (404, "the manifest names content that this repository does not hold: push that first")
     MANIFEST_INVALID = (400, "manifest invalid")
     MANIFEST_UNKNOWN = (404, "Requested image not found")
@@ -32,6 +33,7 @@ class ErrorCode(Enum):
     TAG_INVALID = (400, "the tag cannot be written")
     TOOMANYREQUESTS = (429, "too many requests")
     UNAVAILABLE = (503, "the registry is shutting down or cannot serve this now; try again")
+    UNAUTHORIZED = (401, "authentication required")
     UNKNOWN = (500, "an internal error; the log of the server tells more")
     UNSUPPORTED = (405, "the operation is unsupported")
     UPSTREAM_INVALID = (502, "the upstream registry answered with something that is not the content asked for")
@@ -83,6 +85,7 @@ class UpstreamFailure(StrEnum):
     UNSUPPORTED = "unsupported"  # the upstream lacks this API (referrers: 404, 405, 3xx to another host)
     REFUSED_TARGET = "refused_target"  # our own guard refused a realm, redirect or Link
     OFFLINE = "offline"  # this server or rule is set offline
+    NOT_PERMITTED = "not_permitted"  # the caller may not have this upstream asked (first_pull)
     OVERLOADED = "overloaded"  # our own limit: the predicted wait exceeds the budget
     CIRCUIT_OPEN = "circuit_open"  # the breaker of this host is open
 

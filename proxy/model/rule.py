@@ -113,10 +113,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A repository of an upstream registry, as one rule reaches it."""
+    """A repository of an upstream registry, as one rule reaches it.
+
+    Unless `may_fetch`, nothing is asked of the upstream: who wants it may read only what is kept.
+    """
 
     rule: CacheRule
     repository: RepositoryName
+    may_fetch: bool = True
 
     @property
     def provenance(self) -> Provenance:

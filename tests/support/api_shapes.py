@@ -35,6 +35,8 @@ _TEXTS = (
     "dev-1",
     "2h",
     "arn:aws:secretsmanager:us-east-1:000000000000:secret:ecr-pullthroughcache/one-AbCdEf",
+    "arn:aws:iam::000000000000:user/alice",
+    "arn:aws:signer:us-east-1:000000000000:/signing-profiles/one",
     "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-4333-8444-555555555555",
 )
 

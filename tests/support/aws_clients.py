@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from proxy.model.access_keys import AccessKey
 from tests.support.parts import Toolbox
 from tests.support.pullthrough import Pullthrough
 
@@ -45,13 +46,15 @@ class EcrRegistry(Pullthrough):
 class Aws:
     """boto3 clients of one registry, each made at its first use. Use as a context manager, in one thread at a time.
 
+    They sign with `key`, else with one that nobody knows.
     Clients do not try again: what is refused is refused once. A client holds itself to the model's required members
     and types only; all else is checked by the server.
     """
 
-    def __init__(self, url: str, region: str = "us-east-1") -> None:
+    def __init__(self, url: str, region: str = "us-east-1", key: AccessKey | None = None) -> None:
         self.url = url
         self.region = region
+        self._key = ("any", "any") if key is None else (key.id, key.secret)
         self._clients: dict[str, Any] = {}
 
     @property
@@ -102,7 +105,7 @@ class Aws:
 
     def _client(self, service: str) -> Any:  # noqa: ANN401 - as above
         if service not in self._clients:
-            session: Any = boto3.session.Session("any", "any", region_name=self.region)
+            session: Any = boto3.session.Session(*self._key, region_name=self.region)
             once = Config(retries={"total_max_attempts": 1})
             self._clients[service] = session.client(service, endpoint_url=self.url, config=once)
         return self._clients[service]
@@ -140,15 +143,25 @@ def refused(code: str, status: int = 400) -> Iterator[Refusal]:
 class AwsCli:
     """The AWS CLI as it is without configuration, with the time zone UTC; times are printed as version 2 does.
 
-    It is led to `url` by ``--endpoint-url``, or `by_variable` by ``AWS_ENDPOINT_URL``.
+    It is led to `url` by ``--endpoint-url``, or `by_variable` by ``AWS_ENDPOINT_URL``. `key` is an access key's id and
+    its secret.
     """
 
-    def __init__(self, toolbox: Toolbox, folder: Path, url: str, region: str, *, by_variable: bool = False) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        folder: Path,
+        url: str,
+        region: str,
+        *,
+        by_variable: bool = False,
+        key: tuple[str, str] = ("any", "any"),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config").write_text("[default]\ncli_timestamp_format = iso8601\n")
         variables = {
-            "AWS_ACCESS_KEY_ID": "any",
-            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_ACCESS_KEY_ID": key[0],
+            "AWS_SECRET_ACCESS_KEY": key[1],
             "AWS_CONFIG_FILE": str(folder / "config"),
             "AWS_DEFAULT_OUTPUT": "json",
             "AWS_DEFAULT_REGION": region,

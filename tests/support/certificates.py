@@ -1,12 +1,23 @@
 """Certificates for servers of the tests, from an authority that only their clients trust."""
 
 import ssl
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from tests.support.docker_registry import Certificate
 
@@ -40,9 +51,43 @@ class Authority:
         put(files.key, leaf.private_key_pem.bytes())
         return files
 
-    def trusting(self) -> ssl.SSLContext:
-        """Return what a client needs that trusts this authority alone."""
-        return ssl.create_default_context(cafile=str(self.file))
+    def trusting(self, shown: Path | None = None) -> ssl.SSLContext:
+        """Return what a client needs that trusts this authority alone, and shows a certificate of `client`."""
+        context = ssl.create_default_context(cafile=str(self.file))
+        if shown is not None:
+            context.load_cert_chain(shown)
+        return context
+
+    def client(
+        self,
+        *names: str,
+        usages: Sequence[ObjectIdentifier] | None = (ExtendedKeyUsageOID.CLIENT_AUTH,),
+        begin: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Path:
+        """Return a file with a new certificate, and its key, for a client whose common names are `names`.
+
+        `usages` are those that the certificate is limited to, None for no limit.
+        """
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+        issuer = x509.load_pem_x509_certificate(self.ca.cert_pem.bytes())
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of names that are too long
+            subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name, _validate=False) for name in names])
+        made = (
+            x509.CertificateBuilder(issuer.subject, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(begin or now - timedelta(days=1))
+            .not_valid_after(end or now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        )
+        if usages is not None:
+            made = made.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        signer = load_pem_private_key(self.ca.private_key_pem.bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        certificate = made.sign(signer, hashes.SHA256())
+        file = self.folder / f"client-{certificate.serial_number}.pem"
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+        return file
 
 
 def chain_of(leaf: trustme.LeafCert) -> bytes:

@@ -4,6 +4,7 @@ Each is configured by the very files that the project hands to its users (``depl
 ports are replaced. `pull` and `push` return the digest that the client took the reference for.
 """
 
+import base64
 import json
 import os
 import re
@@ -36,11 +37,12 @@ class Docker:
     def __init__(self, toolbox: Toolbox, folder: Path, *, configuration: str = "{}") -> None:
         folder.mkdir(parents=True)
         (folder / "daemon.json").write_text(configuration)
-        (folder / "client").mkdir()
+        self._client = folder / "client"
+        self._client.mkdir()
         # Sockets have short names (108 bytes, unix(7)); the folders of tests do not.
         self._run_folder = TemporaryDirectory(prefix="docker")
         self._socket = Path(self._run_folder.name) / "docker.sock"
-        self._environment = toolbox.environment(DOCKER_CONFIG=str(folder / "client"))
+        self._environment = toolbox.environment(DOCKER_CONFIG=str(self._client))
         self._docker = toolbox.program("docker")
         self._daemon = Process(
             [
@@ -96,8 +98,21 @@ class Docker:
         """Return the digest of the image's configuration; by it the daemon verified every layer it unpacked."""
         return self._run("image", "inspect", "--format={{.Id}}", reference).strip()
 
-    def _run(self, *arguments: str) -> str:
-        return run([self._docker, f"--host=unix://{self._socket}", *arguments], environment=self._environment)
+    def log_in(self, registry: str, user: str, password: str) -> str:
+        """Have the daemon try the password, and keep it for later commands if it is good; return what docker says."""
+        return self._run("login", f"--username={user}", "--password-stdin", registry, given=password)
+
+    def log_out(self, registry: str) -> None:
+        self._run("logout", registry)
+
+    def remember(self, registry: str, user: str, password: str) -> None:
+        """Keep a password that nobody tries, as if an earlier login had kept it."""
+        auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+        (self._client / "config.json").write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
+
+    def _run(self, *arguments: str, given: str | None = None) -> str:
+        command = [self._docker, f"--host=unix://{self._socket}", *arguments]
+        return run(command, environment=self._environment, given=given)
 
     def __enter__(self) -> Self:
         self._daemon.wait_until(lambda: "API listen on" in self._daemon.output(), "its API listens")
@@ -137,8 +152,8 @@ class Containerd:
             [toolbox.program("containerd"), f"--config={configuration}"], folder / "log", environment=self._environment
         )
 
-    def pull(self, reference: str) -> str:
-        self._run("images", "pull", "--snapshotter=native", f"--hosts-dir={self._certificates}", reference)
+    def pull(self, reference: str, *options: str) -> str:
+        self._run("images", "pull", "--snapshotter=native", f"--hosts-dir={self._certificates}", *options, reference)
         listed = self._run("images", "ls", f"name=={reference}")
         found = re.search(r"sha256:[0-9a-f]{64}", listed)
         assert found is not None, listed
@@ -194,8 +209,13 @@ class Podman:
     def remove_all(self) -> None:
         self._run("rmi", "--all", "--force")
 
-    def _run(self, *arguments: str) -> str:
-        return run([*self._podman, *arguments], environment=self._environment)
+    def log_in(self, registry: str, user: str, password: str) -> str:
+        """Try the password at a registry without TLS, and keep it if it is good; return what podman says."""
+        options = [f"--username={user}", "--password-stdin", "--tls-verify=false"]
+        return self._run("login", *options, registry, given=password)
+
+    def _run(self, *arguments: str, given: str | None = None) -> str:
+        return run([*self._podman, *arguments], environment=self._environment, given=given)
 
 
 class Skopeo:
@@ -236,6 +256,12 @@ class Skopeo:
         self._run("copy", *options, f"--digestfile={said}", "--dest-tls-verify=false", source, f"docker://{reference}")
         return said.read_text()
 
+    def log_in(self, registry: str, user: str, password: str) -> str:
+        """Try the password at a registry without TLS, and keep it if it is good; return what skopeo says."""
+        options = [f"--username={user}", "--password-stdin", "--tls-verify=false"]
+        command = [self._skopeo[0], "login", *options, registry]
+        return run(command, environment=self._environment, given=password)
+
     def _run(self, *arguments: str) -> str:
         return run([*self._skopeo, *arguments], environment=self._environment)
 
@@ -273,10 +299,16 @@ class Buildah:
 
 
 class Oras:
-    """ORAS: files as layers of artifacts, in a registry without TLS."""
+    """ORAS: files as layers of artifacts, in a registry without TLS.
 
-    def __init__(self, address: str) -> None:
-        self._client = OrasClient(hostname=address, insecure=True)
+    `account` is user and password, shown with each request where `basic`, else for tokens. Once it has a token, this
+    ORAS asks for no other one, not even to push where that one was to pull.
+    """
+
+    def __init__(self, address: str, account: tuple[str, str] | None = None, *, basic: bool = False) -> None:
+        self._client = OrasClient(hostname=address, insecure=True, auth_backend="basic" if basic else "token")
+        if account is not None:
+            self._client.auth.set_basic_auth(*account)
 
     def push(
         self,

@@ -90,8 +90,16 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None, seconds: float = 120) -> str:
-    """Return what a program prints; raise AssertionError with everything it said if it fails."""
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    given: str | None = None,
+    seconds: float = 120,
+) -> str:
+    """Return what a program prints, `given` a text to read; raise AssertionError with all that it said if it fails."""
+    done = subprocess.run(
+        command, env=environment, input=given, capture_output=True, text=True, timeout=seconds, check=False
+    )
     assert done.returncode == 0, f"{' '.join(command)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

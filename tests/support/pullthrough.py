@@ -1,6 +1,7 @@
 """The product as its users run it: a process with a configuration file, and its log."""
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -15,6 +16,9 @@ from proxy.storage.layout import Layout
 from tests.support.processes import Process, free_port
 
 PROGRAM = (sys.executable, "-m", "proxy")
+
+WORKERS = int(os.environ.get("TEST_WORKERS", "1"))
+"""How many processes serve where a test does not say: those of real clients run with several, too."""
 
 
 class Pullthrough:
@@ -43,7 +47,7 @@ class Pullthrough:
         self._environment = environment
         self._process: Process | None = None
         document: dict[str, Any] = {
-            "server": {"port": self.port},
+            "server": {"port": self.port, "workers": WORKERS},
             "storage": {"path": str(self.layout.root), "min_free": 0},
             "log": {"format": "json"},
         }

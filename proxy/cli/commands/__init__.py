@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 import proxy
+from proxy.cli.commands.access_keys import access_keys_app
 from proxy.cli.commands.options import ConfigOption, ImageArgument, JsonOption, NsOption
 from proxy.cli.commands.repositories import repositories_app
 from proxy.cli.commands.rules import rules_app
 from proxy.cli.commands.secrets import secrets_app
 from proxy.cli.commands.templates import templates_app
+from proxy.cli.commands.users import users_app
 
 app = typer.Typer(
     name="pullthrough",
@@ -27,6 +29,8 @@ app.add_typer(rules_app, name="rules")
 app.add_typer(repositories_app, name="repositories")
 app.add_typer(templates_app, name="templates")
 app.add_typer(secrets_app, name="secrets")
+app.add_typer(users_app, name="users")
+app.add_typer(access_keys_app, name="access-keys")
 
 MirrorOption = Annotated[
     int | None, typer.Option("--mirror", metavar="PORT", help="As asked on the mirror that listens on PORT.")

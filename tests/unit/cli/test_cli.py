@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from proxy import __version__
 from proxy.cli.commands import app
-from proxy.config.loader import parse_settings
+from proxy.config.loader import load_settings, parse_settings
 
 NAME = "a repository name is lower-case words joined by . _ __ - and /, at most 255 characters"
 CONFIG = """
@@ -62,6 +62,8 @@ def test_help_lists_every_command_and_imports_nothing_of_the_product() -> None:
         "repositories",
         "templates",
         "secrets",
+        "users",
+        "access-keys",
     ):
         assert f" {command} " in told
 
@@ -72,6 +74,15 @@ def test_check_config_counts_the_rules(config: Path) -> None:
 
 def test_the_file_may_be_named_by_the_environment(config: Path) -> None:
     assert run("check-config", PULLTHROUGH_CONFIG=str(config))[0] == f"{config}: no faults; 3 rules\n"
+
+
+@pytest.mark.parametrize("more", ["", ", policies: []", ", policies: [{principals: [a], actions: [pull]}]"])
+def test_the_settings_shown_say_the_same_of_who_may_use_the_registry(config: Path, more: str, tmp_path: Path) -> None:
+    (tmp_path / "users").touch()
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"auth: {{htpasswd: '{tmp_path}/users'{more}}}\n")
+    out, _ = run("check-config", "--config", config, "--show")
+    assert parse_settings(out, {}) == load_settings(config, {})
 
 
 def test_the_settings_in_force_are_a_configuration_that_says_the_same(config: Path) -> None:

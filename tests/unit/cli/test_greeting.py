@@ -1,6 +1,7 @@
 """What a person who starts the server on a terminal sees."""
 
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -68,3 +69,19 @@ def test_what_is_open_names_credentials_and_plain_http() -> None:
         ),
         "on the wire: the rule a speaks plain http to a.example.",
     ]
+
+
+def test_what_policies_grant_to_everyone_is_open_and_nothing_else(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.touch()
+    settings = parse_settings(
+        f"server: {{host: 0.0.0.0}}\nauth: {{htpasswd: '{users}', policies: ["
+        "{principals: [anonymous, bob], actions: [pull, first_pull], repositories: [hub/**, q/*]},"
+        "{principals: ['*'], actions: [push]}]}",
+        {},
+    )
+    assert list(exposures(settings, ())) == [
+        "to everyone who reaches 0.0.0.0, without a password (auth.policies): pull, first_pull of hub/**, q/*.",
+        "on the wire: passwords come to 0.0.0.0 over plain http, unless a proxy before it speaks TLS.",
+    ]
+    assert list(exposures(parse_settings(f"auth: {{htpasswd: '{users}'}}", {}), ())) == []

@@ -137,3 +137,34 @@ def test_a_secret_is_asked_for_at_a_terminal_and_not_echoed(config: Path) -> Non
     assert out.startswith(b"secret")
     assert b"hint" not in out
     assert b"hush-hush" not in shown + out
+
+
+def test_a_password_is_asked_for_twice_at_a_terminal_and_not_echoed(config: Path, tmp_path: Path) -> None:
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"auth: {{htpasswd: '{tmp_path}/users'}}\n")
+    near, far = pty.openpty()
+    arguments = [*PROGRAM, "users", "set", "alice", "--config", str(config)]
+    with subprocess.Popen(arguments, stdin=far, stdout=subprocess.PIPE, stderr=far, start_new_session=True) as process:
+        os.close(far)
+        shown = b""
+        for prompt in (b"password: ", b"confirmation: "):
+            while not shown.endswith(prompt):
+                shown += os.read(near, 1024)
+            os.write(near, b"hush-hush\n")
+        out = process.communicate(timeout=60)[0]
+    os.close(near)
+    assert process.returncode == 0
+    assert b"added" in out
+    assert b"hush-hush" not in shown + out
+    assert (tmp_path / "users").read_text(encoding="utf-8").startswith("alice:$2b$12$")
+
+
+def test_commands_at_the_same_time_lose_no_line(config: Path, tmp_path: Path) -> None:
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"auth: {{access_keys: '{tmp_path}/keys'}}\n")
+    names = [f"team{number}" for number in range(4)]
+    arguments = [*PROGRAM, "access-keys", "create", "--config", str(config)]
+    started = [subprocess.Popen([*arguments, name], stdout=subprocess.DEVNULL) for name in names]
+    assert [process.wait(60) for process in started] == [0] * 4
+    lines = (tmp_path / "keys").read_text(encoding="utf-8").splitlines()
+    assert sorted(line.split()[2] for line in lines) == names

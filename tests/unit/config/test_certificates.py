@@ -66,6 +66,24 @@ def test_the_key_may_be_in_the_file_of_the_certificate(
     assert load_identity(TlsSettings(certificate=file)).expires > NOW
 
 
+def test_clients_are_asked_for_certificates_of_the_authorities_that_are_named(
+    tls: TlsSettings, authority: Authority
+) -> None:
+    identity = load_identity(tls, authority.file)
+    assert identity.context.verify_mode is ssl.CERT_OPTIONAL
+    assert identity.context.get_ca_certs(binary_form=True) == [ssl.PEM_cert_to_DER_cert(authority.file.read_text())]
+    assert identity.pair != load_identity(tls).pair
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff", b"-----BEGIN CERTIFICATE-----\nx\n"])
+def test_a_file_without_authorities_is_told(tls: TlsSettings, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "client-ca.pem"
+    file.write_bytes(content)
+    with pytest.raises(CertificateError) as raised:
+        load_identity(tls, file)
+    assert (raised.value.setting, str(raised.value)) == ("auth.client_ca", f"{file} holds no certificates in PEM")
+
+
 def test_neither_key_nor_certificate_is_shown_by_what_holds_them(tls: TlsSettings) -> None:
     assert "BEGIN" not in repr(load_identity(tls))
 
@@ -73,6 +91,9 @@ def test_neither_key_nor_certificate_is_shown_by_what_holds_them(tls: TlsSetting
 def test_a_file_that_is_not_there_is_told(tls: TlsSettings) -> None:
     key_of(tls).unlink()
     assert refusal(tls) == ("key", f"there is no file {tls.key}")
+    with pytest.raises(CertificateError) as raised:
+        load_identity(tls)
+    assert raised.value.setting == "server.tls.key"
     tls.certificate.unlink()
     assert refusal(tls) == ("certificate", f"there is no file {tls.certificate}")
 

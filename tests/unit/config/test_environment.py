@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.auth import AuthSettings, OidcSettings
 from proxy.config.environment import variable
 from proxy.config.faults import ConfigurationError
 from proxy.config.loader import parse_settings
 from proxy.config.schema import settings_of
 from proxy.config.settings import Settings
+from proxy.model.access import Action
 
 RULES = "rules: [{prefix: a, upstream: a.example}, {prefix: b, upstream: b.example}]"
 
@@ -44,6 +46,60 @@ def test_variables_need_no_file() -> None:
     assert settings.upstreams.offline
     assert settings.upstreams.budget == timedelta(seconds=10)
     assert settings.auth == "none"
+
+
+def test_the_section_of_authentication_can_be_set_key_by_key_and_as_a_whole(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.touch()
+    policies = '[{"principals": ["*"], "actions": ["pull"]}]'
+    issuer, claims = "https://issuer.example", '{"repository_owner": "team"}'
+    auth = load(
+        PULLTHROUGH_AUTH__HTPASSWD=str(users),
+        PULLTHROUGH_AUTH__POLICIES=policies,
+        PULLTHROUGH_AUTH__POLICIES__1='{"principals": ["bob"], "actions": ["push"], "repositories": ["bob/**"]}',
+        PULLTHROUGH_AUTH__OIDC__0__ISSUER=issuer,
+        PULLTHROUGH_AUTH__OIDC__0__AUDIENCE="registry",
+        PULLTHROUGH_AUTH__OIDC__0__CLAIMS=claims,
+    ).auth
+    assert isinstance(auth, AuthSettings)
+    assert auth.htpasswd == users
+    assert [(grant.principals, grant.actions, grant.repositories) for grant in auth.policies or ()] == [
+        (("*",), (Action.PULL,), ("**",)),
+        (("bob",), (Action.PUSH,), ("bob/**",)),
+    ]
+    assert auth.oidc == (OidcSettings(issuer=issuer, audience="registry", claims={"repository_owner": "team"}),)
+    whole = load(PULLTHROUGH_AUTH=f'{{"htpasswd": "{users}", "policies": {policies}}}').auth
+    assert isinstance(whole, AuthSettings)
+    assert whole.policies == (auth.policies or ())[:1]
+
+
+def test_a_key_of_authentication_wins_over_the_word_that_opens_the_registry(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.touch()
+    for text, environ in (("auth: none", {}), ("auth:", {}), ("", {"PULLTHROUGH_AUTH": "none"})):
+        auth = load(text, PULLTHROUGH_AUTH__HTPASSWD=str(users), **environ).auth
+        assert isinstance(auth, AuthSettings)
+        assert auth.htpasswd == users
+    assert load(f"auth: {{htpasswd: '{users}'}}", PULLTHROUGH_AUTH="none").auth == "none"
+
+
+@pytest.mark.parametrize("value", ["open", "[]", '"none"', "None", "{"])
+def test_what_is_neither_an_object_nor_the_word_is_one_fault(value: str) -> None:
+    assert faults(PULLTHROUGH_AUTH=value) == [
+        'PULLTHROUGH_AUTH: auth: must be JSON: an object such as {"key": "value"} or the word none'
+    ]
+
+
+def test_faults_of_authentication_name_their_variables() -> None:
+    assert faults(PULLTHROUGH_AUTH__HTPASSWD="gone", PULLTHROUGH_AUTH__FAILED_ATTEMPTS="many") == [
+        "PULLTHROUGH_AUTH__FAILED_ATTEMPTS: auth.failed_attempts: must be a whole number, not 'many'"
+    ]
+    assert faults(PULLTHROUGH_AUTH__POLICIES="[]") == [
+        "PULLTHROUGH_AUTH__POLICIES: auth: nobody could be known: set htpasswd, access_keys, oidc or client_ca"
+    ]
+    assert faults(PULLTHROUGH_AUTH__HTPASWD="x") == [
+        "PULLTHROUGH_AUTH__HTPASWD: there is no such setting; did you mean PULLTHROUGH_AUTH__HTPASSWD?"
+    ]
 
 
 def test_lists_and_mappings_are_json() -> None:

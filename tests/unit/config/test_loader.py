@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxy.config.auth import AuthSettings
 from proxy.config.faults import ConfigurationError
 from proxy.config.loader import DEFAULT_PATH, find_path, load_settings, parse_settings
 from proxy.config.settings import Settings
@@ -15,6 +16,9 @@ RULE = "rules: [{prefix: a, upstream: a.example"
 DURATION = "a duration is a number with a unit, such as 30s, 5m or 24h"
 CREDENTIALS = "give username with password, or docker_config, or helper, or ecr, or secret: exactly one of them"
 NAME = "a repository name is lower-case words joined by . _ __ - and /, at most 255 characters"
+EMPTY_AUTH = "is empty: say who is known, leave it out, or write `auth: none` to let everyone do everything"
+EMPTY_POLICIES = "is empty: write [] to grant nothing, or leave it out to let all who are known do everything"
+ACTION = "actions[0]: must be 'pull', 'first_pull', 'push', 'delete', 'admin' or 'metrics', not 'pul'"
 ORIGIN = "a public URL is http://host[:port] or https://host[:port], without a path"
 
 
@@ -24,6 +28,14 @@ def faults(text: str, **environ: str) -> list[str]:
     lines = str(caught.value).splitlines()
     assert len(lines) == len(caught.value.faults)
     return [line.removeprefix("<text>:") for line in lines]
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    """A password file without users."""
+    file = tmp_path / "users"
+    file.touch()
+    return file
 
 
 def test_an_empty_file_means_the_defaults() -> None:
@@ -75,7 +87,21 @@ def test_the_shipped_file_is_the_default_of_every_key_it_names_and_has_six_rules
         ("upstreams: {connect_to: {a: b}}", "1: upstreams.connect_to: 'b' is not address:port"),
         ("fills: {segment: 0}", "1: fills.segment: must be more than 0, not 0"),
         ("fills: {attempts: 0}", "1: fills.attempts: must be 1 or more, not 0"),
-        ("auth: open", "1: auth: must be 'none', not 'open'"),
+        ("auth: open", "1: auth: must be a mapping, or the word none"),
+        ("auth: yes", "1: auth: must be a mapping, or the word none"),
+        ("auth: [htpasswd]", "1: auth: must be a mapping, or the word none"),
+        ("log: {}\nauth:\n  # htpasswd: users", f"2: auth: {EMPTY_AUTH}"),
+        ("auth: {}", "1: auth: nobody could be known: set htpasswd, access_keys, oidc or client_ca"),
+        ("auth: {htpaswd: u}", "1: auth.htpaswd: unknown key; did you mean `auth.htpasswd`?"),
+        ("auth: {htpasswd: [u]}", "1: auth.htpasswd: must be a path"),
+        ("auth: {htpasswd: u, failed_attempts: 0}", "1: auth.failed_attempts: must be 1 or more, not 0"),
+        ("auth: {htpasswd: u, policies: [{principals: [a], actions: [pul]}]}", f"1: auth.policies[0].{ACTION}"),
+        (
+            "auth: {htpasswd: u, policies: [{principals: [], actions: [pull]}]}",
+            "1: auth.policies[0].principals: must have 1 or more entries",
+        ),
+        ("auth: {htpasswd: u, policies: [{actions: [pull]}]}", "1: auth.policies[0].principals: is missing"),
+        ("auth: {oidc: [{issuer: 'https://i'}]}", "1: auth.oidc[0].audience: is missing"),
         ("mirrors: 3", "1: mirrors: must be a list, not 3"),
         ("rules: [nonsense]", "1: rules[0]: must be a mapping, not 'nonsense'"),
         ("rules:\n- {prefix: a, upstream: a.example}\n- {prefix: b}", "3: rules[1].upstream: is missing"),
@@ -196,6 +222,76 @@ def test_an_address_that_others_reach_needs_a_word_about_authentication(host: st
     assert parse_settings(f"server: {{host: '{host}'}}\nauth: none", {}).auth == "none"
 
 
+def test_asking_who_clients_are_lets_others_reach_the_registry(users: Path) -> None:
+    settings = parse_settings(f"server: {{host: 0.0.0.0}}\nauth: {{htpasswd: '{users}'}}", {})
+    assert isinstance(settings.auth, AuthSettings)
+    assert settings.auth.policies is None
+
+
+def test_policies_that_grant_nothing_are_not_absent(users: Path) -> None:
+    settings = parse_settings(f"auth: {{htpasswd: '{users}', policies: []}}", {})
+    assert isinstance(settings.auth, AuthSettings)
+    assert settings.auth.grants == ()
+    assert faults(f"auth:\n  htpasswd: '{users}'\n  policies:\n  # - {{principals: [bob], actions: [pull]}}") == [
+        f"3: auth.policies: {EMPTY_POLICIES}"
+    ]
+
+
+def test_ecr_lets_nobody_in_who_is_not_known(users: Path) -> None:
+    text = f"auth:\n  htpasswd: '{users}'\n  policies:\n  - {{principals: [bob, anonymous], actions: [pull]}}\n"
+    assert isinstance(parse_settings(text, {}).auth, AuthSettings)
+    (fault,) = faults(f"{text}registry: {{compatibility: ecr}}")
+    assert fault.startswith("4: auth.policies[0].principals: ECR lets nobody in without a password: leave `anonymous`")
+
+
+def test_client_certificates_need_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "own.pem"))
+    text = f"auth: {{client_ca: '{tmp_path}/ca.pem'}}"
+    assert faults(text) == ["1: auth.client_ca: clients show certificates where TLS is spoken: set server.tls, too"]
+    assert parse_settings(f"{text}\nserver: {{tls: {{certificate: '{tmp_path}/own.pem'}}}}", {}).server.tls is not None
+
+
+def test_files_of_identities_must_be_there_and_hold_what_they_should(users: Path, tmp_path: Path) -> None:
+    users.write_text("# people\nbob:hunter2\n", encoding="utf-8")
+    keys, noise = tmp_path / "keys", tmp_path / "noise"
+    keys.write_text("PTAAAAAAAAAAAAAAAAAA hunter2 bob\n", encoding="utf-8")
+    noise.write_bytes(b"a\n\xff")
+    text = f"auth:\n  htpasswd: '{users}'\n  access_keys: '{keys}'\n  client_ca: '{keys}'\n"
+    bcrypt = "only bcrypt hashes are taken ($2a$, $2b$, $2y$): have the line made by `htpasswd -B`, or by `pullthrough"
+    secret = "the secret of a key, which comes second, is 16 to 256 printable ASCII characters"
+    assert faults(f"{text}server: {{tls: {{certificate: x}}}}") == [
+        f"2: auth.htpasswd: {users}:2: {bcrypt} users set`",
+        f"3: auth.access_keys: {keys}:1: {secret}",
+        f"4: auth.client_ca: {keys} holds no certificates in PEM",
+        f"5: server.tls.certificate: there is no file {Path.cwd() / 'x'}",
+    ]
+    oidc = "oidc: [{issuer: 'https://i.example', audience: a, ca_file: gone}]"
+    assert faults(f"auth: {{htpasswd: '{noise}', access_keys: gone, {oidc}}}") == [
+        f"1: auth.htpasswd: {noise}:2: this line is not UTF-8 text",
+        f"1: auth.access_keys: there is no file {Path.cwd() / 'gone'}",
+        f"1: auth.oidc[0].ca_file: there is no file {Path.cwd() / 'gone'}",
+    ]
+
+
+def test_a_user_cannot_have_the_name_of_an_identity_provider(users: Path) -> None:
+    users.write_text(f"github:$2y$05${'.' * 53}\n", encoding="utf-8")
+    oidc = "oidc: [{name: github, issuer: 'https://i.example', audience: a}]"
+    assert faults(f"auth: {{htpasswd: '{users}', {oidc}}}") == [
+        f"1: auth.htpasswd: the user 'github' of {users} has the name of an identity provider: rename one of them"
+    ]
+
+
+def test_what_the_settings_name_need_not_be_there_where_nobody_looks(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("auth: {htpasswd: gone}\nserver: {tls: {certificate: gone}}", encoding="utf-8")
+    assert isinstance(load_settings(file, {}, surroundings=False).auth, AuthSettings)
+    file.write_text("auth: {client_ca: gone}", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"set server\.tls, too"):
+        load_settings(file, {}, surroundings=False)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_loopback_needs_none(host: str) -> None:
     assert parse_settings(f"server: {{host: '{host}'}}", {}).server.host == host
@@ -215,10 +311,11 @@ def test_no_fault_repeats_a_secret() -> None:
         "- {prefix: d, upstream: d, credentials: {username: u, password: {env: [hunter2]}}}\n"
         "- {prefix: e, upstream: e, credentials: {username: u, passwrd: hunter2}}\n"
         "- {prefix: f, upstream: f, credentials: {helper: 'hunter2 '}}\n"
-        "- {prefix: g, upstream: g, proxy: [hunter2]}\n",
+        "- {prefix: g, upstream: g, proxy: [hunter2]}\n"
+        "auth: admin:hunter2\n",
         PULLTHROUGH_RULES__0__CREDENTIALS='{"password": "hunter2"',
     )
-    assert len(found) >= 8
+    assert len(found) >= 9
     assert "hunter2" not in "".join(found)
 
 

@@ -8,6 +8,7 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
+from proxy.config.auth import AuthSettings
 from proxy.config.loader import load_settings
 from proxy.config.reload import Reloader, changed_keys, merge_live
 from proxy.config.settings import LogSettings, Settings
@@ -52,6 +53,17 @@ def server(tmp_path: Path) -> Server:
     return Server(tmp_path / "pullthrough.yaml")
 
 
+def asking(path: Path, more: str = "") -> str:
+    """Return a configuration with users in a file beside it, and more keys of `auth`."""
+    return f"{BASE}auth: {{htpasswd: '{path.parent}/users'{more}}}\n"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Server:
+    (tmp_path / "users").touch()
+    return Server(tmp_path / "guarded.yaml", asking(tmp_path / "guarded.yaml"))
+
+
 @pytest.fixture
 def mirrored(tmp_path: Path) -> Server:
     return Server(tmp_path / "mirrored.yaml", f"{BASE}mirrors: [{{port: 0, rule: a}}]")
@@ -85,6 +97,52 @@ async def test_hosted_names_are_taken_over(server: Server) -> None:
     server.write(f"{BASE}registry: {{hosted: ['team/**']}}\n")
     assert await server.reloader.reload()
     assert server.reloader.current.registry.hosted == ("team/**",)
+
+
+async def test_policies_change_in_place(guarded: Server, logs: list[EventDict]) -> None:
+    policies = "policies: [{principals: [bob], actions: [pull, push], repositories: [team/**]}]"
+    for more, granted in ((f", {policies}", [("bob",)]), (", policies: []", []), ("", [("*",)])):
+        guarded.write(asking(guarded.path, more))
+        assert await guarded.reloader.reload()
+        auth = guarded.reloader.current.auth
+        assert isinstance(auth, AuthSettings)
+        assert [grant.principals for grant in auth.grants] == granted
+    assert [event["changed"] for event in logs] == [["auth.policies"]] * 3
+    assert len(guarded.applied) == 3
+
+
+async def test_how_clients_are_known_does_not_change_in_place(guarded: Server, logs: list[EventDict]) -> None:
+    before = guarded.reloader.current
+    guarded.write(asking(guarded.path, ", failed_attempts: 3, policies: []"))
+    assert not await guarded.reloader.reload()
+    auth = guarded.reloader.current.auth
+    assert isinstance(auth, AuthSettings)
+    assert (auth.failed_attempts, auth.policies) == (10, ())
+    assert [event.get("keys") for event in logs] == [None, ["auth.failed_attempts"]]
+    logs.clear()
+    for text in (BASE, f"{BASE}auth: none\n"):
+        guarded.write(text)
+        assert not await guarded.reloader.reload()
+        assert guarded.reloader.current.auth == auth != before.auth
+        assert guarded.ok == 0
+    assert [(event["event"], event["keys"]) for event in logs] == [("config.restart_needed", ["auth"])] * 2
+
+
+async def test_asking_who_clients_are_begins_with_a_restart(
+    server: Server, guarded: Server, logs: list[EventDict]
+) -> None:
+    server.write(asking(guarded.path, ", policies: []"))
+    assert not await server.reloader.reload()
+    assert server.reloader.current.auth is None
+    assert [(event["event"], event["keys"]) for event in logs] == [("config.restart_needed", ["auth"])]
+
+
+async def test_policies_at_fault_leave_those_in_force(guarded: Server, logs: list[EventDict]) -> None:
+    for more in (", policies: [{principals: [bob], actions: [pul]}]", ", policies: "):
+        guarded.write(asking(guarded.path, more))
+        assert not await guarded.reloader.reload()
+    assert guarded.applied == []
+    assert [event["event"] for event in logs] == ["config.fault", "config.reload_failed"] * 2
 
 
 async def test_a_file_that_says_the_same_changes_nothing(server: Server, logs: list[EventDict]) -> None:

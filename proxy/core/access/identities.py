@@ -1,0 +1,34 @@
+"""Those who can be known at present, whatever they are known by."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.core.access.ports import AccessKeys, Assertions, Users
+from proxy.model.principal import Principal, is_plain
+
+CERTIFICATE: Final = "cert"
+"""What the names of those begin with who are known by a client certificate, before the colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """What the configuration has of users, access keys, identity providers (by name) and client certificates."""
+
+    users: Users | None = None
+    access_keys: AccessKeys | None = None
+    assertions: Assertions | None = None
+    providers: frozenset[str] = frozenset()
+    certificates: bool = False
+
+    def knows(self, principal: Principal) -> bool:
+        """Tell whether something that names the principal some time ago could do so now.
+
+        Users and owners of access keys must still be in their files. Who is known by an identity provider or a
+        certificate is in no file: it counts that such are taken.
+        """
+        if is_plain(principal):
+            return (self.users is not None and self.users.knows(principal)) or (
+                self.access_keys is not None and self.access_keys.knows(principal)
+            )
+        kind, colon, _ = principal.partition(":")
+        return bool(colon) and (kind in self.providers or (self.certificates and kind == CERTIFICATE))

@@ -1,0 +1,1 @@
+"""Those who can be known: password files, access keys, identity providers."""
