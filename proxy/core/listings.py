@@ -1,8 +1,9 @@
 """Lists: the tags of a repository, the referrers of a manifest, the repositories of this registry."""
 
+import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,6 +32,18 @@ _BATCH = 32
 """Manifests that are read from the metadata at a time, if these are small."""
 
 _TAGS = "tags"
+_SILENT = frozenset({UpstreamFailure.OFFLINE, UpstreamFailure.NOT_PERMITTED})
+"""Failures of upstreams that were not asked at all."""
+
+_CATALOG = 512
+"""Names that are looked at together, to find those which may be shown."""
+
+_SCANS = 4
+"""Catalogs that are made at a time: who may see little has all names looked at."""
+
+Visible = Callable[[Sequence[RepositoryName]], Awaitable[list[RepositoryName]]]
+"""Which of some names, in order and with none between them, may be shown."""
+
 _names = msgspec.json.Decoder(list[str])
 
 
@@ -81,13 +94,14 @@ class ListingService:
     def __init__(self, metadata: MetadataStore, upstreams: Upstreams) -> None:
         self._metadata = metadata
         self._upstreams = upstreams
+        self._scans = asyncio.Semaphore(_SCANS)
 
     async def tags(self, resolution: Resolution, n: int | None, last: str) -> TagPage:
         """Return up to `n` tags greater than `last`; without `n`, a page of the largest size.
 
         So every answer is bounded, and whoever wants a longer list follows its pages, as the distribution-spec permits.
         A cache repository has its upstream's tags and those that are kept; with ECR's character, and while it is
-        offline, only those that are kept.
+        offline, or the caller may not have its upstream asked, only those that are kept.
         """
         repository, remote = resolution.repository, resolution.remote
         limit = PAGE_LIMIT if n is None else n
@@ -134,11 +148,25 @@ class ListingService:
                     break
         return Referrers(found.document, filtered, status, found.last if more else None)
 
-    async def catalog(self, n: int | None, last: str) -> CatalogPage:
-        """Return up to `n` names (None: a page of the largest size) greater than `last` of what is kept here."""
+    async def catalog(self, n: int | None, last: str, visible: Visible | None = None) -> CatalogPage:
+        """Return up to `n` names (None: a page of the largest size) greater than `last` of what is kept here.
+
+        With `visible`, of those that it lets through: a page is as full, and says as truly whether others follow.
+        """
         limit = PAGE_LIMIT if n is None else n
-        names = await self._metadata.repositories(last, limit + 1)
-        return CatalogPage(names[:limit], limit > 0 and len(names) > limit)
+        if visible is None:
+            names = await self._metadata.repositories(last, limit + 1)
+            return CatalogPage(names[:limit], limit > 0 and len(names) > limit)
+        found = list[RepositoryName]()
+        async with self._scans:
+            while limit and len(found) <= limit:
+                names = await self._metadata.repositories(last, _CATALOG)
+                found += await visible(names)
+                if len(names) < _CATALOG:
+                    break
+                last = names[-1]
+                await asyncio.sleep(0)  # what was looked up before may never have waited
+        return CatalogPage(found[:limit], limit > 0 and len(found) > limit)
 
     async def _are_enough(self, resolution: Resolution, failure: UpstreamFailure) -> bool:
         """Tell whether the tags that are kept are a whole list although the upstream gave none.
@@ -148,7 +176,7 @@ class ListingService:
         sources: Sequence[str] | None = resolution.sources
         if failure in {UpstreamFailure.NOT_FOUND, UpstreamFailure.DENIED} and resolution.takes_pushes:
             sources = (UPLOADED,)
-        elif failure is not UpstreamFailure.OFFLINE:
+        elif failure not in _SILENT:
             return False
         return bool(await self._metadata.tags(resolution.repository, sources, "", 1))
 
@@ -168,8 +196,8 @@ class ListingService:
         except UpstreamError as error:
             async with aclosing(self._held_referrers(resolution, subject, None, "", 1)) as held:
                 found = await anext(held, None)
-            offline = error.failure is UpstreamFailure.OFFLINE
-            if found is None or not (offline or await self._are_enough(resolution, error.failure)):
+            silent = error.failure in _SILENT
+            if found is None or not (silent or await self._are_enough(resolution, error.failure)):
                 raise self._upstreams.answer(error, remote, Missing.MANIFEST) from error
             return (), CacheStatus(hit=True)
         return decode_index(document), status
@@ -218,12 +246,18 @@ class ListingService:
 
         key = ("list", wanted.repository, remote.rule.prefix, remote.provenance, wanted.key)
         if kept is None:
+            self._upstreams.require_permission(remote)
             return await self._upstreams.once(key, ask), CacheStatus(forward=Forward.MISS, stored=True)
         ttl = self._upstreams.policy.listing_ttl.total_seconds()
         now = self._upstreams.clock.now()
         if not listing_is_due(kept, ttl, self._upstreams.retry_check_after(key), now):
             late = "recent-failure" if kept.failed_at > 0 else None
             return kept.document, CacheStatus(hit=True, stale=late)
+        if not remote.may_fetch:
+            # Who may have it asked is not to wait for this one's refusal.
+            reason = UpstreamFailure.NOT_PERMITTED.value
+            self._upstreams.bridged(remote, reason)
+            return kept.document, CacheStatus(hit=True, stale=reason)
         try:
             document = await self._upstreams.patiently(key, ask, remote.rule.stale_after.total_seconds())
         except UpstreamError as error:
@@ -237,7 +271,7 @@ class ListingService:
             # One attempt where a kept list can bridge a failure, as for a kept tag.
             document = await wanted.ask(kept is None)
         except UpstreamError as error:
-            if kept is not None and error.failure is not UpstreamFailure.OFFLINE:
+            if kept is not None and error.failure not in _SILENT:
                 await self._keep(wanted, replace(kept, failed_at=now()))
             raise
         await self._keep(wanted, Listing(document, now()))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Self
 
 from proxy.config.settings import RegistrySettings, UpstreamSettings
-from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import Remote
 
@@ -42,6 +42,12 @@ class Policy:
         sentence = f"The repository with name '{repository}' does not exist in the registry with id '{self.account}'"
         return ProxyError(ErrorCode.NAME_UNKNOWN, sentence if self.ecr else None, detail={"name": repository})
 
+    def silence(self, remote: Remote) -> UpstreamFailure | None:
+        """Return why no request may be made to this upstream for this caller, or None."""
+        if not remote.may_fetch:
+            return UpstreamFailure.NOT_PERMITTED
+        return UpstreamFailure.OFFLINE if self.offline or remote.rule.offline else None
+
     def is_offline(self, remote: Remote) -> bool:
-        """Tell whether no request may be made to this upstream."""
-        return self.offline or remote.rule.offline
+        """Tell whether no request may be made to this upstream, whatever the reason."""
+        return self.silence(remote) is not None

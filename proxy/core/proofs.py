@@ -5,6 +5,7 @@ them is another question: its own upstream, asked with its own credentials, must
 """
 
 import asyncio
+from enum import Enum, auto
 
 import structlog
 from cachetools import TTLCache
@@ -21,6 +22,14 @@ from proxy.model.rule import Provenance, Remote
 _log = structlog.get_logger(__name__)
 
 _RECENT = 50_000
+
+
+class Standing(Enum):
+    """Whether a repository may serve a blob, and why."""
+
+    UNKNOWN = auto()  # nothing shows that its upstream has it
+    SHOWN = auto()  # by a proof of another repository, or a moment ago: it is being written down as its own
+    KEPT = auto()  # by a proof of its own
 
 
 class ProofService:
@@ -40,18 +49,23 @@ class ProofService:
         ttl = upstreams.policy.negative_ttl.total_seconds()
         self._recent: TTLCache[tuple[Provenance, Digest], int] = TTLCache(_RECENT, ttl, timer=upstreams.clock.monotonic)
 
+    async def standing(self, repository: RepositoryName, remote: Remote, digest: Digest) -> Standing:
+        """Return as what the repository may serve the blob, by the metadata first: nothing is written where they do."""
+        shown, own = await self._look_up(repository, remote, digest)
+        if shown and own:
+            return Standing.KEPT
+        if not shown and self.recent(remote, digest) is None:
+            return Standing.UNKNOWN
+        self._own_soon(repository, remote, digest)
+        return Standing.SHOWN
+
     async def has(self, repository: RepositoryName, remote: Remote, digest: Digest) -> bool:
         """Tell whether the repository may serve the blob."""
         if self.recent(remote, digest) is None:
-            shown, own = await asyncio.gather(
-                self._metadata.proven(repository, digest, remote.provenance),
-                self._metadata.proven(repository, digest, None),
-            )
+            shown, own = await self._look_up(repository, remote, digest)
             if own or not shown:
                 return shown
-        # Shown to another repository with this source and account, or a moment ago. This one is to have it for good,
-        # as it serves it: also when no rule leads to that source any more.
-        self._upstreams.tasks.spawn(f"prove {digest}", self._own(repository, remote, digest))
+        self._own_soon(repository, remote, digest)
         return True
 
     def recent(self, remote: Remote, digest: Digest) -> int | None:
@@ -81,6 +95,18 @@ class ProofService:
         if stored is not None:
             await self._prove(repository, remote, digest)
         return size
+
+    async def _look_up(self, repository: RepositoryName, remote: Remote, digest: Digest) -> tuple[bool, bool]:
+        """Tell whether the upstream was shown to hold the blob, and whether this repository has any proof of it."""
+        return await asyncio.gather(
+            self._metadata.proven(repository, digest, remote.provenance),
+            self._metadata.proven(repository, digest, None),
+        )
+
+    def _own_soon(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
+        # Shown to another repository with this source and account, or a moment ago. This one is to have it for good,
+        # as it serves it: also when no rule leads to that source any more.
+        self._upstreams.tasks.spawn(f"prove {digest}", self._own(repository, remote, digest))
 
     async def _own(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
         if not await self._metadata.proven(repository, digest, None):

@@ -1,6 +1,6 @@
 """From what a request names to the repository that is meant, and the upstream behind it: a pure function."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,6 +46,12 @@ class Resolution:
     namespace: str | None = None
     refusal: str | None = None
     tag_policy: TagPolicy = ALL_TAGS_MOVE
+
+    def require_served(self) -> None:
+        """Raise `ProxyError` DENIED where the rule does not let the repository be pulled."""
+        if self.refusal is not None and self.remote is not None:
+            rule, upstream = self.remote.rule, self.remote.provenance.source
+            raise ProxyError(ErrorCode.DENIED, self.refusal, detail={"rule": rule.prefix, "upstream": upstream})
 
     @property
     def takes_pushes(self) -> bool:
@@ -127,9 +133,7 @@ class RuleSet:
         from upstream nor from what is kept.
         """
         found = self.locate(address)
-        if found.refusal is not None and found.remote is not None:
-            rule, upstream = found.remote.rule, found.remote.provenance.source
-            raise ProxyError(ErrorCode.DENIED, found.refusal, detail={"rule": rule.prefix, "upstream": upstream})
+        found.require_served()
         return found
 
     def locate(self, address: Address) -> Resolution:
@@ -249,6 +253,17 @@ class RuleBook:
 
     def __init__(self, rules: RuleSet) -> None:
         self.current = rules
+        self._refresh: Callable[[], Awaitable[None]] | None = None
+
+    def follow(self, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Have `refresh` put in force, before a request is served, what other processes have changed."""
+        self._refresh = refresh
+
+    async def latest(self) -> RuleSet:
+        """Return the rules as whichever process changed them last."""
+        if self._refresh is not None:
+            await self._refresh()
+        return self.current
 
     def tag_policy(self, name: RepositoryName) -> TagPolicy:
         """Return what the configuration in force says of the tags of a repository."""

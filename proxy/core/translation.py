@@ -45,6 +45,9 @@ def translate(error: UpstreamError, remote: Remote, missing: Missing, policy: Po
                 missing.value,
                 f"it is not kept here, and the rule {rule} is set offline: nothing is fetched",
             )
+        case UpstreamFailure.NOT_PERMITTED:
+            code = ErrorCode.DENIED
+            message = "it is not kept here, and you may not have it fetched (first_pull)"
         case _:  # nonsense, or a target that was refused: the message tells what, and which key permits it
             pass
     return ProxyError(

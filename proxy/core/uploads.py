@@ -1,6 +1,6 @@
 """Blobs that clients push: in one request, in chunks over many, or mounted from another repository."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -37,6 +37,9 @@ _HOLDERS = 32
 """Repositories that are tried for a mount that names none."""
 
 _SHOWN = 100
+
+Readable = Callable[[Resolution], Awaitable[bool]]
+"""Tells of a repository whether its content may be pulled by who wants it mounted elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +117,16 @@ class UploadService:
             await self._uploads.begin(record)
         return record
 
-    async def mount(self, resolution: Resolution, digest: Digest, source: str | None) -> bool:
+    async def mount(self, resolution: Resolution, digest: Digest, source: str | None, readable: Readable) -> bool:
         """Let the repository hold a blob that another one holds; tell whether it does now.
 
-        `source` is the repository that the client names, however spelled; None: any. Whatever is wrong with it, the
-        client is not told: it pushes the blob then.
+        `source` is the repository that the client names, however spelled; None: any. `readable` tells from which ones
+        the client may pull. Whatever is wrong with a source, the client is not told: it pushes the blob then.
         """
         self._repositories.require_writable(resolution)
         with accounted(self._metrics, "blob"):
             await self._repositories.ensure(resolution)
-            name = await self._holder(digest, source)
+            name = await self._holder(digest, source, readable)
             if name is None:
                 return False
             await self._metadata.prove(resolution.repository, digest, None)
@@ -243,21 +246,23 @@ class UploadService:
         self._metrics.pushes.labels("blob", "stored").inc()
         _log.info("blob.pushed", repository=resolution.repository, digest=str(digest))
 
-    async def _holder(self, digest: Digest, source: str | None) -> str | None:
+    async def _holder(self, digest: Digest, source: str | None, readable: Readable) -> str | None:
         """Return a repository from which the blob may be mounted, or None."""
         if await self._blobs.stat(digest) is None:
             return None
         if source is not None:
-            return source if await self._holds(source, digest) else None
+            return source if await self._holds(source, digest, readable) else None
         for name in await self._metadata.holders(digest, _HOLDERS):
-            if await self._holds(name, digest):
+            if await self._holds(name, digest, readable):
                 return name
         return None
 
-    async def _holds(self, name: str, digest: Digest) -> bool:
+    async def _holds(self, name: str, digest: Digest, readable: Readable) -> bool:
         try:
             found = self._rules.current.resolve(Address(parse_repository(name)))
         except ProxyError:  # malformed, unknown, or kept from being pulled: what cannot be pulled is not mounted
+            return False
+        if not await readable(found):
             return False
         provenance = found.remote.provenance if found.remote is not None else None
         return await self._metadata.proven(found.repository, digest, provenance)

@@ -31,8 +31,9 @@ _log = structlog.get_logger(__name__)
 class Upstreams:
     """Stand between the services and the `Upstream` port.
 
-    No request is made where a rule is offline; refusals are answered from memory for a moment; what is asked at
-    the same time is asked once. The methods that ask raise `UpstreamError`, as the port does.
+    No request is made where a rule is offline, nor for callers who may not cause one; refusals are answered from memory
+    for a moment; what is asked at the same time is asked once. The methods that ask raise `UpstreamError`, as the port
+    does.
     """
 
     def __init__(self, port: Upstream, tasks: Tasks, clock: Clock, policy: Policy, metrics: Metrics) -> None:
@@ -79,6 +80,7 @@ class Upstreams:
 
     async def head_blob(self, remote: Remote, digest: Digest) -> int:
         """Return the size of a blob that the upstream shows to hold; the same question at a time is asked once."""
+        self.require_permission(remote)
 
         async def ask() -> int:
             return await self._ask(remote, Asked.BLOB, str(digest), lambda: self.port.head_blob(remote, digest))
@@ -105,12 +107,21 @@ class Upstreams:
         return self.port.hesitates(remote)
 
     def permit(self, remote: Remote, asked: Asked, subject: str) -> None:
-        """Raise the `UpstreamError` that asking would meet: offline, or a refusal of a moment ago."""
+        """Raise the `UpstreamError` that asking would meet: no permission, offline, or a refusal of a moment ago."""
+        self.require_permission(remote)
         if self.policy.is_offline(remote):
             raise UpstreamError(UpstreamFailure.OFFLINE, f"the rule {remote.rule.prefix} is set offline")
         refusal = self._refusals.recall(remote, asked, subject)
         if refusal is not None:
             raise refusal
+
+    def require_permission(self, remote: Remote) -> None:
+        """Raise `UpstreamError` NOT_PERMITTED where this caller may not have the upstream asked.
+
+        To be called before work is shared with others (`once`, `patiently`): they may have what this one may not.
+        """
+        if not remote.may_fetch:
+            raise UpstreamError(UpstreamFailure.NOT_PERMITTED, "this caller may not have the upstream asked")
 
     def refused(self, remote: Remote, asked: Asked, subject: str, error: UpstreamError) -> None:
         """Remember that the upstream refused, where that is worth remembering."""

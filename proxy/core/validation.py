@@ -39,6 +39,7 @@ REMEDIES: Mapping[UpstreamFailure, str] = {
     ),
     UpstreamFailure.NOT_FOUND: "name an image that is there, as it is called below rule {rule}",
     UpstreamFailure.OFFLINE: "take that out to have rule {rule} asked",
+    UpstreamFailure.NOT_PERMITTED: "a policy must grant `first_pull` below {rule}",
     UpstreamFailure.OVERLOADED: "try again {wait}, or raise `max_connections` of rule {rule}",
     UpstreamFailure.CIRCUIT_OPEN: "try again {wait}; `upstreams.breaker_reset` sets how long",
 }

@@ -70,7 +70,7 @@ class ImageAdministration:
     """Look after images for callers of the API. Every method raises `ApiError`, and `ProxyError` for the rest.
 
     In a cache repository `get` pulls through what is not kept, as a client's pull does; `pulled` is told of whatever it
-    hands out.
+    hands out. For who may not have anything fetched (`may_fetch`), no upstream is asked.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the composition root hands in each part
@@ -139,14 +139,21 @@ class ImageAdministration:
         return list(found.values())
 
     async def referrers(
-        self, name: RepositoryName, subject: str, types: Sequence[str], after: str, limit: int
+        self,
+        name: RepositoryName,
+        subject: str,
+        types: Sequence[str],
+        after: str,
+        limit: int,
+        *,
+        may_fetch: bool = True,
     ) -> tuple[list[Descriptor], str | None]:
         """Return up to `limit` referrers of a digest in its order, and the key after which others follow, or None.
 
         With `types`, those of one of these artifact types. A cache repository has its upstream's, too:
         UnableToListUpstreamImageReferrersException where these are not to be had.
         """
-        resolution = await self._locator.reach(name)
+        resolution = await self._locator.reach(name, may_fetch=may_fetch)
         digest = digest_given("subjectId.imageDigest", subject)
         with blaming_upstream(resolution, ApiErrorCode.UnableToListUpstreamImageReferrersException):
             found, more = await self._referrers(resolution, digest, types, after, limit)
@@ -173,12 +180,14 @@ class ImageAdministration:
 
     # --- whole images ---
 
-    async def get(self, name: RepositoryName, images: Iterable[ImageId]) -> tuple[list[Image], list[ImageFailure]]:
+    async def get(
+        self, name: RepositoryName, images: Iterable[ImageId], *, may_fetch: bool = True
+    ) -> tuple[list[Image], list[ImageFailure]]:
         """Return the images of these ids as they are kept, never converted, and the failures of the others.
 
         LimitExceededException where they are too much for one answer.
         """
-        resolution = await self._locator.reach(name)
+        resolution = await self._locator.reach(name, may_fetch=may_fetch)
         named, failures = read_ids(images)
         if resolution.refusal is not None:
             reason = resolution.refusal
@@ -230,12 +239,12 @@ class ImageAdministration:
         media_type = answer.media_type.partition(";")[0].strip()
         return Image(ImageId(str(image.digest or answer.digest), image.tag), answer.raw, media_type)
 
-    async def put(self, name: RepositoryName, image: NewImage) -> Image:
+    async def put(self, name: RepositoryName, image: NewImage, *, may_fetch: bool = True) -> Image:
         """Keep an image, with its tag if it has one; what was there and does not change is ImageAlreadyExistsException.
 
         The repository must be there. Whether the tag may be written is decided in the transaction that writes.
         """
-        resolution = await self._locator.require(name)
+        resolution = await self._locator.require(name, may_fetch=may_fetch)
         if image.tag is not None and not is_tag(image.tag):
             raise invalid("imageTag", "a tag is 1 to 128 letters, digits, . _ or -, and begins with no . or -")
         tags = (Tag(image.tag),) if image.tag is not None else ()

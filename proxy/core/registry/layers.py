@@ -149,12 +149,13 @@ class LayerAdministration:
         self._small.pop(upload, None)
         return digest
 
-    async def locate(self, name: RepositoryName, text: str) -> tuple[RepositoryName, Digest]:
+    async def locate(self, name: RepositoryName, text: str, *, may_fetch: bool = True) -> tuple[RepositoryName, Digest]:
         """Return the repository and the digest by which a layer can be downloaded at once.
 
-        In a cache repository it may be its upstream's still: UnableToGetUpstreamLayerException where that fails.
+        In a cache repository it may be its upstream's still: UnableToGetUpstreamLayerException where that fails, or
+        unless the caller may have it fetched (`may_fetch`).
         """
-        resolution = await self._locator.reach(name)
+        resolution = await self._locator.reach(name, may_fetch=may_fetch)
         digest = digest_given("layerDigest", text)
         if resolution.refusal is not None:
             raise ApiError(ApiErrorCode.LayerInaccessibleException, resolution.refusal)

@@ -1,6 +1,7 @@
 """Policies of repositories and of the registry: kept as they were written, and never other than readable."""
 
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -14,7 +15,8 @@ from proxy.model.reference import RepositoryName
 
 _log = structlog.get_logger(__name__)
 
-_REGISTRY_POLICY = "registry-policy"
+REGISTRY_POLICY: Final = "registry-policy"
+"""The name of the text that is the policy of the registry."""
 
 
 class PolicyAdministration:
@@ -63,19 +65,19 @@ class PolicyAdministration:
     async def set_registry_policy(self, text: str) -> None:
         """Give the registry a policy, in place of the one that it had."""
         parse_policy(text, PolicyKind.REGISTRY)
-        await self._store.alter_document(_REGISTRY_POLICY, lambda _before: text)
+        await self._store.alter_document(REGISTRY_POLICY, lambda _before: text)
         _log.info("registry.policy_set")
 
     async def registry_policy(self) -> str:
         """Return the policy of the registry, or raise RegistryPolicyNotFoundException."""
-        text = await self._store.document(_REGISTRY_POLICY)
+        text = await self._store.document(REGISTRY_POLICY)
         if text is None:
             raise self._no_registry_policy()
         return text
 
     async def delete_registry_policy(self) -> str:
         """Remove the policy of the registry and return it."""
-        removed = await self._store.alter_document(_REGISTRY_POLICY, lambda _before: None)
+        removed = await self._store.alter_document(REGISTRY_POLICY, lambda _before: None)
         if removed is None:
             raise self._no_registry_policy()
         _log.info("registry.policy_deleted")
@@ -83,7 +85,7 @@ class PolicyAdministration:
 
     async def registry_document(self) -> PolicyDocument | None:
         """Return what the policy of the registry says, or None where it has none."""
-        text = await self._store.document(_REGISTRY_POLICY)
+        text = await self._store.document(REGISTRY_POLICY)
         return None if text is None else parse_policy(text, PolicyKind.REGISTRY)
 
     def _no_repository_policy(self, name: RepositoryName) -> ApiError:

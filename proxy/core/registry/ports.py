@@ -43,6 +43,9 @@ class RuleRecords(Protocol):
     async def rules_revision(self) -> int:
         """Return a number that grows with each change of rules by any process. Cheap: asked many times a second."""
 
+    def generation(self) -> object:
+        """Return what `Changes.generation` does."""
+
 
 class RepositoryRecords(Protocol):
     """Repositories as administrators see them, beside the `Repositories` port."""

@@ -82,6 +82,7 @@ class RuleAdministration:
         self._clock = clock
         self._started = clock.now()
         self._revision = -1
+        self._generation: object = None
         self._known: dict[str, RuleRecord] = {}
         # Two loads at once could put the older state in force last.
         self._loading = asyncio.Lock()
@@ -102,6 +103,13 @@ class RuleAdministration:
             self._apply()
             _log.info("rules.taken_over", rules=sorted(self._known))
 
+    async def refresh(self) -> None:
+        """Take over what other processes have changed; where nobody wrote anything, that is known without asking."""
+        generation = self._records.generation()
+        if generation != self._generation:
+            await self.load()
+            self._generation = generation
+
     def configure(self, settings: Settings) -> None:
         """Put the file rules of another configuration in force, beside the API's."""
         self._settings = settings
@@ -112,7 +120,7 @@ class RuleAdministration:
         await repeat(self.load, interval, failed="rules.not_looked_at")
 
     async def create(self, asked: NewRule) -> RuleRecord:
-        """Make a rule; it is in force here when this returns, and in other processes within a second."""
+        """Make a rule; it is in force when this returns, for the next request to any process."""
         for member, name in (
             ("ecrRepositoryPrefix", asked.prefix),
             ("upstreamRepositoryPrefix", asked.upstream_prefix or ROOT),

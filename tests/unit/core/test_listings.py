@@ -28,7 +28,8 @@ SBOM = Descriptor(OCI_MANIFEST, Digest.of(b"sbom"), 4, "application/x.sbom")
 EVERYTHING = Page()
 HOSTED = "team/app"
 
-FAILURES = sorted(set(UpstreamFailure) - {UpstreamFailure.NOT_FOUND, UpstreamFailure.UNSUPPORTED})
+_OTHERS = {UpstreamFailure.NOT_FOUND, UpstreamFailure.UNSUPPORTED, UpstreamFailure.NOT_PERMITTED}
+FAILURES = sorted(set(UpstreamFailure) - _OTHERS)
 
 
 class WatchedMetadata(FillingMetadata):

@@ -29,6 +29,7 @@ UNCACHED = {
     UpstreamFailure.UNSUPPORTED: (ErrorCode.UPSTREAM_INVALID, 502),
     UpstreamFailure.REFUSED_TARGET: (ErrorCode.UPSTREAM_INVALID, 502),
     UpstreamFailure.OFFLINE: (ErrorCode.MANIFEST_UNKNOWN, 404),
+    UpstreamFailure.NOT_PERMITTED: (ErrorCode.DENIED, 403),
 }
 
 

@@ -21,6 +21,7 @@ from proxy.model.reference import RepositoryName
 from proxy.storage.blobs.memory import MemoryBlobStore
 from proxy.storage.uploads.memory import MemoryUploadStore
 from tests.support.bodies import BrokenBodyError, StandingBody, body, broken
+from tests.support.uploads import anyone
 from tests.unit.core.conftest import Bench
 
 BLOB = b"the bytes of a layer"
@@ -338,7 +339,7 @@ async def test_a_cache_takes_no_uploads(bench: Bench) -> None:
     works = [
         bench.uploads.begin(cache, ANONYMOUS),
         bench.uploads.whole(cache, DIGEST, Chunk(broken())),
-        bench.uploads.mount(cache, DIGEST, None),
+        bench.uploads.mount(cache, DIGEST, None, anyone),
         bench.uploads.append(cache, ANONYMOUS, upload, Chunk(broken())),
         bench.uploads.finish(cache, ANONYMOUS, upload, DIGEST, Chunk(broken())),
         bench.uploads.cancel(cache, ANONYMOUS, upload),
@@ -358,7 +359,7 @@ async def test_a_push_makes_the_repository_unless_ecr_is_followed(bench: Bench, 
     for work in (
         bench.uploads.begin(hosted, ANONYMOUS),
         bench.uploads.whole(hosted, DIGEST, Chunk(broken())),
-        bench.uploads.mount(hosted, DIGEST, None),
+        bench.uploads.mount(hosted, DIGEST, None, anyone),
     ):
         assert (await refusal(work)).code is ErrorCode.NAME_UNKNOWN
     bench.with_policy(ecr=False)

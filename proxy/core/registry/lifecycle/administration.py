@@ -22,6 +22,7 @@ from proxy.core.tasks import Tasks
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
+from proxy.telemetry.audit import AuditEvent, AuditKind, AuditTrail, NoAudit
 
 _log = structlog.get_logger(__name__)
 
@@ -46,13 +47,22 @@ class LifecycleAdministration:
     """
 
     def __init__(
-        self, store: RegistryStore, identity: RegistryIdentity, clock: Clock, tasks: Tasks, *, interval: float
+        self,
+        store: RegistryStore,
+        identity: RegistryIdentity,
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        interval: float,
+        audit: AuditTrail | None = None,
     ) -> None:
+        """Make rounds every `interval` seconds; `audit` is told what they remove."""
         self._store = store
         self._repositories = KnownRepositories(store, identity)
         self._identity = identity
         self._clock = clock
         self._interval = interval
+        self._audit = audit or NoAudit()
         self._claim = RoundClaim(store, clock, interval)
         self._previews = LifecyclePreviews(store, identity, clock, tasks)
 
@@ -141,6 +151,17 @@ class LifecycleAdministration:
         await self._store.alter_repository(name, evaluated)
         if removed:
             _log.info("lifecycle.expired", repository=name, digests=len(removed))
+            for digest in removed:
+                await self._audit.record(
+                    AuditEvent(
+                        AuditKind.CHANGE,
+                        "lifecycle:Expire",
+                        principal="system:lifecycle",
+                        scheme="internal",
+                        subject=name,
+                        reference=str(digest),
+                    )
+                )
         return removed
 
     async def _visit(self) -> bool:

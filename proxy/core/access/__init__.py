@@ -1,0 +1,1 @@
+"""Who may do what: callers, grants, policies, and the decision."""

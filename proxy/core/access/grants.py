@@ -1,0 +1,145 @@
+"""What the configuration lets principals do: the grants of ``auth.policies``."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Final, Self
+
+from cachetools import LRUCache
+
+from proxy.config.auth import EVERYWHERE, AuthSettings, GrantSettings
+from proxy.model.access import Action
+from proxy.model.patterns import NamePattern, fits_literals
+from proxy.model.principal import ANONYMOUS, Principal
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import ROOT, CacheRule
+
+EVERYONE: Final = "anonymous"
+"""The principal of a grant that everyone has, known or not."""
+
+_DECISIONS: Final = 50_000
+"""Decisions that are remembered. Names come from clients, so there may be any number of them."""
+
+_WILD: Final = frozenset("*?$")
+"""What means something in patterns: stars here, and what policies of IAM have beside them."""
+
+
+def is_private(rule: CacheRule | None) -> bool:
+    """Tell whether a rule shows its upstream who asks: what comes by it is not for everyone to see."""
+    return rule is not None and (rule.credentials is not None or rule.client_cert is not None)
+
+
+def names_rule(pattern: str, prefix: str) -> bool:
+    """Tell whether a pattern of repositories names a rule's prefix, and not only happens to fit what is below it."""
+    segments = pattern.split("/")
+    named = list(takewhile(_WILD.isdisjoint, segments))
+    if prefix == ROOT:
+        # No segment is the rule's own: whatever is named by its first one is below it.
+        return bool(named)
+    own = prefix.split("/")
+    return named[: len(own)] == own
+
+
+class PrincipalPattern:
+    """A pattern that principals fit or do not: ``*`` stands for any part.
+
+    Nobody but everyone fits ``anonymous``. Otherwise only who is known fits: all of them fit ``*``; a pattern without a
+    colon means plain names, so that ``*-bot`` is not what a token or a certificate says of itself.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.everyone = text == EVERYONE
+        self._all = set(text) == {"*"}
+        self._plain = ":" not in text
+        self._literals = tuple(text.split("*"))
+
+    def fits(self, principal: Principal) -> bool:
+        """Tell whether a principal fits."""
+        if self.everyone or self._all or principal == ANONYMOUS:
+            return self.everyone or principal != ANONYMOUS
+        return not (self._plain and ":" in principal) and fits_literals(self._literals, principal)
+
+
+class RepositoryPattern:
+    """A pattern of repositories in a grant; ``**`` is all of them, and the registry as a whole."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.whole = text == EVERYWHERE
+        self._pattern = NamePattern(text)
+
+    def fits(self, repository: RepositoryName | None) -> bool:
+        """Tell whether a repository, or (None) the registry as a whole, fits."""
+        return self.whole or (repository is not None and self._pattern.fits(repository))
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    principals: tuple[PrincipalPattern, ...]
+    actions: frozenset[Action]
+    repositories: tuple[RepositoryPattern, ...]
+
+    @classmethod
+    def of(cls, settings: GrantSettings) -> Self:
+        return cls(
+            tuple(map(PrincipalPattern, settings.principals)),
+            frozenset(settings.actions),
+            tuple(map(RepositoryPattern, settings.repositories)),
+        )
+
+    def allows(
+        self, principal: Principal, action: Action, repository: RepositoryName | None, private: str | None
+    ) -> bool:
+        if action not in self.actions:
+            return False
+        fitting = [pattern for pattern in self.principals if pattern.fits(principal)]
+        if not fitting:
+            return False
+        # What everyone has does not reach behind credentials unless it says so, for those who are known neither.
+        behind = private if all(pattern.everyone for pattern in fitting) else None
+        return any(
+            pattern.fits(repository) and (behind is None or names_rule(pattern.text, behind))
+            for pattern in self.repositories
+        )
+
+
+class Grants:
+    """The grants of one configuration, ready to decide. A decision costs microseconds: it is made once."""
+
+    def __init__(self, settings: Iterable[GrantSettings]) -> None:
+        self._grants = tuple(map(_Grant.of, settings))
+        self._decided: LRUCache[tuple[Principal, Action, RepositoryName | None, str | None], bool]
+        self._decided = LRUCache(_DECISIONS)
+
+    @classmethod
+    def of(cls, settings: AuthSettings) -> Self:
+        """Return the grants of a configuration, or what holds without any."""
+        return cls(settings.grants)
+
+    def allows(
+        self, principal: Principal, action: Action, repository: RepositoryName | None, rule: CacheRule | None = None
+    ) -> bool:
+        """Tell whether a grant lets the principal do that with a repository, or (None) with the registry as a whole.
+
+        `repository` is canonical; `rule` is that of a cache repository. Where it has credentials, grants for
+        ``anonymous`` count only if they name the rule's prefix.
+        """
+        private = rule.prefix if rule is not None and is_private(rule) else None
+        key = principal, action, repository, private
+        decided = self._decided.get(key)
+        if decided is None:
+            decided = any(grant.allows(*key) for grant in self._grants)
+            self._decided[key] = decided
+        return decided
+
+
+class GrantBook:
+    """The grants in force. A reload replaces them at once, with all that was decided by them."""
+
+    def __init__(self, grants: Grants) -> None:
+        self.current = grants
+
+    def replace(self, grants: Grants) -> None:
+        """Put other grants in force."""
+        self.current = grants
