@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from proxy.http import admin, body
+from proxy.http.fields import FIELDS, constant_fields
 from proxy.http.forwarded import TrustedProxies
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.middleware import errors, host_check, observe, sign
@@ -21,16 +22,22 @@ def build_application(services: Services, *, mirror: str | None, lifecycle: Life
     listeners of a server.
     """
     lifecycle = lifecycle or Lifecycle()
-    middlewares = [observe(services.metrics, lifecycle, TrustedProxies(services.server.trusted_proxies)), errors]
-    if services.auth is None:
+    middlewares = [
+        observe(services.metrics, lifecycle, TrustedProxies(services.server.trusted_proxies), services.audit),
+        errors,
+    ]
+    if services.guarded:
         middlewares.append(host_check(services.server))
     app = web.Application(middlewares=middlewares, client_max_size=_BODY_LIMIT)
     app[SERVICES] = services
     app[LIFECYCLE] = lifecycle
+    app[body.PATIENCE] = services.server.limits.body_timeout.total_seconds()
+    app[FIELDS] = constant_fields(services.server)
     if mirror is None:
         admin.add_routes(app)
         if services.api is not None:
             app.router.add_post("/", services.api.answer, expect_handler=body.await_leave)
+            app.router.add_get("/", services.api.answer_presigned, allow_head=False, expect_handler=body.await_leave)
     else:
         app[MIRROR] = mirror
     # aiohttp matches decoded paths; the distribution API is read from the raw one, by its own parser.

@@ -8,9 +8,8 @@ from aiohttp import HttpVersion11, hdrs, web
 from proxy.http.trace import TRACE
 from proxy.model.errors import ErrorCode, ProxyError
 
-_PATIENCE = 60.0
-"""Seconds without a byte after which a client counts as gone: its network may have died without telling, or its body
-is malformed, of which aiohttp's parser tells nobody once the body has begun."""
+PATIENCE = web.AppKey("patience", float)
+"""Seconds without a byte after which a client that sends a body counts as gone."""
 
 
 def length_of(request: web.Request) -> int | None:
@@ -22,19 +21,25 @@ def length_of(request: web.Request) -> int | None:
 
 def require_identity(request: web.Request) -> None:
     """Raise `ProxyError` CONTENT_ENCODING_INVALID where the body is not sent as it is."""
-    encodings = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).lower().split(",")
-    if not {encoding.strip() for encoding in encodings} <= {"", "identity"}:
+    fields = request.headers.getall
+    encodings = ",".join(fields(hdrs.CONTENT_ENCODING, ())).lower().split(",")
+    # RFC 9112 §6.1: the parser refuses what does not end in chunked, and what is chunked twice; a coding before that
+    # would be content to everybody behind the parser.
+    transfer = ",".join(fields(hdrs.TRANSFER_ENCODING, ())).lower().strip()
+    if not {encoding.strip() for encoding in encodings} <= {"", "identity"} or transfer not in {"", "chunked"}:
         # RFC 9110 §15.5.16: the answer says which encodings would do.
         raise ProxyError(ErrorCode.CONTENT_ENCODING_INVALID, headers={hdrs.ACCEPT_ENCODING: "identity"})
 
 
-async def stream(request: web.Request, stalled: ErrorCode, *, patience: float = _PATIENCE) -> AsyncIterator[bytes]:
+async def stream(request: web.Request, stalled: ErrorCode) -> AsyncIterator[bytes]:
     """Yield the body as it comes in; raise `ProxyError` with the code `stalled` where nothing comes any more.
 
-    A client that leaves cancels the handler. All checks of the headers must be done before: whoever waits for leave to
-    send the body is given it here.
+    Nothing comes for `PATIENCE` where a network died without telling, and where the body is malformed: aiohttp's parser
+    tells nobody of that once the body has begun. A client that leaves cancels the handler. All checks of the headers
+    must be done before: whoever waits for leave to send the body is given it here.
     """
     trace = request[TRACE]
+    patience = request.app[PATIENCE]
     await _permit(request)
     while True:
         try:

@@ -46,10 +46,10 @@ class TrustedProxies:
         if not self._trusts(_address(request.remote)):
             return None
         scheme = _only(request, "X-Forwarded-Proto", _SCHEMES.__contains__)
-        host = _only(request, "X-Forwarded-Host", _is_host)
+        host = _only(request, "X-Forwarded-Host", is_host)
         if scheme is None and host is None:
             return None
-        host = host or _only(request, "Host", _is_host)
+        host = host or _only(request, "Host", is_host)
         return f"{scheme or request.scheme}://{host}" if host is not None else None
 
     def _trusts(self, address: _Address | None) -> bool:
@@ -68,5 +68,6 @@ def _only(request: web.Request, name: str, fits: Callable[[str], bool]) -> str |
     return values[0] if len(values) == 1 and fits(values[0]) else None
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
+    """Tell whether `text` is ``host[:port]`` and nothing else: fit to be repeated in a header field."""
     return _HOST.fullmatch(text) is not None and is_origin(f"http://{text}", {"http"})

@@ -9,17 +9,20 @@ from functools import cache
 from urllib.parse import urlsplit
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from proxy.config.settings import ServerSettings
 from proxy.http.admin import HEALTH
+from proxy.http.audit import Auditor
+from proxy.http.fields import FIELDS
 from proxy.http.forwarded import TrustedProxies
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.oci.errors import render
 from proxy.http.services import LIFECYCLE
 from proxy.http.trace import TRACE, Trace
 from proxy.model.errors import ErrorCode, ProxyError
+from proxy.telemetry.audit import AuditTrail, NoAudit
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -31,9 +34,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _CLIENT_LEFT = 499
 
 
-def observe(metrics: Metrics, lifecycle: Lifecycle, proxies: TrustedProxies | None = None) -> Middleware:
+def observe(
+    metrics: Metrics, lifecycle: Lifecycle, proxies: TrustedProxies | None = None, audit: AuditTrail | None = None
+) -> Middleware:
     """Return the outermost middleware: it gives the request an id, and tells log and metrics what became of it."""
-    meters, proxies = _Meters(metrics), proxies or TrustedProxies(())
+    meters, proxies, auditor = _Meters(metrics), proxies or TrustedProxies(()), Auditor(audit or NoAudit())
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -46,11 +51,13 @@ def observe(metrics: Metrics, lifecycle: Lifecycle, proxies: TrustedProxies | No
                 response = await handler(request)
         except asyncio.CancelledError:
             if trace.status is None:
-                trace.broken = "cut off" if lifecycle.draining else "client left"
+                trace.broken = "cut off" if lifecycle.draining else trace.broken or "client left"
             _answered(meters, request, trace, trace.status or _CLIENT_LEFT, trace.sent or 0)
+            await auditor.left(request, trace)
             raise
         sent = trace.sent if trace.sent is not None else _body_size(request, response)
         _answered(meters, request, trace, response.status, sent)
+        await auditor.answered(request, trace, response.status)
         return response
 
     return middleware
@@ -106,11 +113,11 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Add the fields that every answer carries, and note when the first byte left (a signal of aiohttp)."""
     trace = request[TRACE]
     trace.first_byte = time.perf_counter()
+    response.headers.update(request.app[FIELDS])
     response.headers["X-Request-ID"] = trace.request_id
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
-    response.headers[hdrs.SERVER] = "pullthrough"
-    if request.app[LIFECYCLE].draining:
+    framed_wrongly = request.version < HttpVersion11 and hdrs.TRANSFER_ENCODING in request.headers
+    if framed_wrongly or request.app[LIFECYCLE].draining:
+        # RFC 9112 §6.1: chunks are none of HTTP/1.0, so what follows may be anything.
         # RFC 9112 §9.6: say so, instead of letting the next request on this connection fail.
         response.headers[hdrs.CONNECTION] = "close"
         response.force_close()
@@ -128,6 +135,7 @@ def _answered(meters: _Meters, request: web.Request, trace: Trace, status: int, 
         "request.answered",
         method=method,
         kind=trace.kind,
+        principal=trace.principal,
         name=trace.name,
         reference=trace.reference,
         ns=trace.namespace,

@@ -1,9 +1,7 @@
 """Listen, serve, and leave in good order."""
 
 import asyncio
-import errno
 import signal
-import socket
 import ssl
 from collections.abc import Sequence
 from types import TracebackType
@@ -14,29 +12,21 @@ from aiohttp import http_parser, web
 
 from proxy.config.certificates import CertificateError
 from proxy.config.settings import MirrorSettings
+from proxy.core.tasks import Tasks
 from proxy.http.application import build_application
+from proxy.http.connections import Connection, Connections, watch_requests
+from proxy.http.fields import FIELDS
 from proxy.http.lifecycle import Lifecycle
+from proxy.http.listening import Handshakes, Listener, Sockets, StartError, bind
 from proxy.http.services import Services
 from proxy.http.tls import ServerCertificate
 
 _log = structlog.get_logger(__name__)
 
-# Go clients reuse an idle connection for up to 90 s; a server that closes earlier races with their next request.
-_KEEPALIVE_SECONDS = 120.0
-_BACKLOG = 1024
-_LINE_LIMIT = 8190
-# Bearer tokens of identity providers outgrow the usual 8 KiB.
-_FIELD_LIMIT = 16380
-_FIELDS_LIMIT = 100
-# Bytes of a connection that wait in the kernel unsent: beyond it writes wait, so slow clients cost little memory.
-_UNSENT_LIMIT = 128 << 10
 # After the drain: how long a cancelled answer may take to clean up.
 _CLOSE_SECONDS = 0.5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class StartError(Exception):
-    """The server cannot start; the message says why and how to mend it, in one sentence."""
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+"""The signals that end a server."""
 
 
 class Server:
@@ -45,16 +35,29 @@ class Server:
     Use as an async context manager: inside it requests are served, and leaving it drains. Raises `StartError`.
     """
 
-    def __init__(self, services: Services, mirrors: Sequence[MirrorSettings] = ()) -> None:
-        """Prepare nothing yet; the addresses and times are those of `services.server`."""
+    def __init__(
+        self, services: Services, mirrors: Sequence[MirrorSettings] = (), sockets: Sockets | None = None
+    ) -> None:
+        """Prepare nothing yet; addresses and times are those of `services.server`.
+
+        What is in `sockets` was bound by somebody else, who shares it with other processes.
+        """
+        self._sockets = sockets or {}
         self._services = services
         self._mirrors = mirrors
         self._lifecycle = Lifecycle()
+        self._tasks = Tasks()
+        self._connections = Connections(services.server.limits.connections, services.metrics)
         self._runners: list[web.AppRunner] = []
+        self._listeners: list[Listener] = []
         self._asked_to_stop = asyncio.Event()
+        self._signals: tuple[signal.Signals, ...] = ()
         tls = services.server.tls
-        self._certificate = ServerCertificate(tls, services.metrics) if tls is not None else None
-        self._context: ssl.SSLContext | None = None
+        self._certificate = (
+            ServerCertificate(tls, services.metrics, services.client_ca, self._connections.part)
+            if tls is not None
+            else None
+        )
         self.scheme = "http" if tls is None else "https"
         """What all listeners speak."""
         self.address: tuple[str, int] = ("", 0)
@@ -79,9 +82,10 @@ class Server:
         server = self._services.server
         if self._certificate is not None:
             try:
-                self._context = await self._certificate.load()
+                await self._certificate.load()
             except CertificateError as error:
                 raise StartError(str(error)) from error
+        await self._tasks.__aenter__()
         try:
             self.address = await self._listen(server.port, mirror=None)
             for mirror in self._mirrors:
@@ -90,10 +94,11 @@ class Server:
             await self.stop()
             raise
 
-    async def wait(self) -> None:
-        """Wait for SIGTERM or SIGINT. A second signal ends the drain that follows at once."""
+    async def wait(self, signals: Sequence[signal.Signals] = STOPPING) -> None:
+        """Wait for one of the signals. A second one ends the drain that follows at once."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        self._signals = tuple(signals)
+        for number in signals:
             loop.add_signal_handler(number, self._signalled, number)
         await self._asked_to_stop.wait()
 
@@ -112,17 +117,19 @@ class Server:
         self._lifecycle.draining = True
         if self._runners:
             _log.info("server.draining", connections=len(self.connections))
+        for listener in self._listeners:
+            listener.close()
         for runner in self._runners:
-            for site in runner.sites:
-                await site.stop()
             if runner.server is not None:
                 runner.server.pre_shutdown()
         running = await self._lifecycle.settle(self._services.server.drain_timeout.total_seconds())
         if running:
             _log.warning("server.drain_incomplete", running=running)
+        await self._tasks.__aexit__(None, None, None)  # who has not even shaken hands
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
         self._runners.clear()
-        for number in _SIGNALS:
+        self._listeners.clear()
+        for number in self._signals:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     @property
@@ -132,6 +139,9 @@ class Server:
         transports = [connection.transport for server in servers for connection in server.connections]
         return [transport for transport in transports if transport is not None]
 
+    def _context(self) -> ssl.SSLContext | None:
+        return self._certificate.context if self._certificate is not None else None
+
     def _signalled(self, number: signal.Signals) -> None:
         _log.info("server.signalled", signal=number.name, again=self._asked_to_stop.is_set())
         if self._asked_to_stop.is_set():
@@ -139,22 +149,28 @@ class Server:
         self._asked_to_stop.set()
 
     async def _listen(self, port: int, *, mirror: str | None) -> tuple[str, int]:
-        runner = web.AppRunner(
-            build_application(self._services, mirror=mirror, lifecycle=self._lifecycle),
-            access_log=None,
-            auto_decompress=False,
-            handler_cancellation=True,
-            keepalive_timeout=_KEEPALIVE_SECONDS,
-            max_line_size=_LINE_LIMIT,
-            max_field_size=_FIELD_LIMIT,
-            max_headers=_FIELDS_LIMIT,
-            shutdown_timeout=_CLOSE_SECONDS,
-        )
+        settings, metrics = self._services.server, self._services.metrics
+        app = build_application(self._services, mirror=mirror, lifecycle=self._lifecycle)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
         self._runners.append(runner)
-        for sock in await _bind(self._services.server.host, port):
-            await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=self._context).start()
-        host, taken = runner.addresses[0][:2]
+        server, timeout = runner.server, settings.limits.header_timeout.total_seconds()
+        fields = app[FIELDS]
+        assert server is not None  # noqa: S101 - aiohttp's runner has one between setup and cleanup
+        watch_requests(server)
+        handshakes = Handshakes(self._context, timeout)
+        first = len(self._listeners)
+        for sock in self._sockets.get(mirror) or await bind(settings.host, port, settings.limits.send_timeout):
+            listener = Listener(
+                sock,
+                lambda: Connection(server, self._connections, timeout, fields, metrics),
+                self._connections,
+                self._tasks,
+                handshakes,
+            )
+            self._listeners.append(listener)
+            listener.start()
+        host, taken = self._listeners[first].address
         _log.info("server.listening", host=host, port=taken, mirror=mirror, scheme=self.scheme)
         return host, taken
 
@@ -166,47 +182,3 @@ def require_fast_parser() -> None:
             "aiohttp runs without its C parser: install aiohttp from a wheel for this platform, and unset "
             "AIOHTTP_NO_EXTENSIONS"
         )
-
-
-async def _bind(host: str, port: int) -> list[socket.socket]:
-    """Return bound sockets for every address of `host`, all on one port; the caller listens on and closes them."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise StartError(f"server.host {host} is no address of this machine: {error.strerror}") from error
-    bound: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            bound.append(sock)
-            _configure(sock)
-            taken = bound[0].getsockname()[1] if len(bound) > 1 else port
-            sock.bind((address[0], taken, *address[2:]))
-    except OSError as error:
-        for sock in bound:
-            sock.close()
-        raise StartError(_explain(error, host, port)) from error
-    return bound
-
-
-def _configure(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        # Accepted connections inherit it from the listener.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_LIMIT)
-
-
-def _explain(error: OSError, host: str, port: int) -> str:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"{where} is already in use: stop the program that listens there, or configure another port"
-        case errno.EACCES:
-            return f"{where} needs privileges that this process lacks: configure a port from 1024 on"
-        case errno.EADDRNOTAVAIL:
-            return f"{where} is no address of this machine: correct server.host"
-        case _:
-            return f"{where} cannot be listened on: {error.strerror}"

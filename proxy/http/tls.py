@@ -1,8 +1,10 @@
-"""TLS of the listeners: one certificate, which may be replaced while connections last."""
+"""TLS of the listeners: a certificate, and the authorities of clients, which may be replaced while connections last."""
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -18,32 +20,47 @@ _LOOK_SECONDS: Final = 2.0
 
 
 class ServerCertificate:
-    """The certificate that the listeners show, as its files have it.
+    """The certificate that the listeners show, and the authorities whose client certificates they take, as in files.
 
-    Each handshake takes the certificate that is in force at that moment; no connection notices that it was replaced
-    later. Files that are no fit pair change nothing, and the log says once why; they are tried again until they are
-    one. ``pullthrough_tls_certificate_expires_timestamp`` is the end of what is in force.
+    Each connection begins with the `context` that is in force at that moment; none notices that the certificate was
+    replaced later. Files that do not fit change nothing, and the log says once why; they are tried again until they
+    do. ``pullthrough_tls_certificate_expires_timestamp`` is the end of what is in force.
+
+    With `client_ca`, `part` is called when the authorities were replaced: whoever showed a certificate to the old ones
+    is to show it again. No session goes on across a renewal, as each context has tickets and sessions of its own: a
+    session would carry the client's identity without anyone looking at its certificate (RFC 8446 §4.6.1).
     """
 
-    def __init__(self, tls: TlsSettings, metrics: Metrics, *, look_every: float = _LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        tls: TlsSettings,
+        metrics: Metrics,
+        client_ca: Path | None = None,
+        part: Callable[[], None] = lambda: None,
+        *,
+        look_every: float = _LOOK_SECONDS,
+    ) -> None:
         """Read nothing yet: `load` does, and is called before all else. `look_every` is in seconds."""
         self._tls = tls
         self._metrics = metrics
+        self._client_ca = client_ca
+        self._part = part
         self._look_every = look_every
         self._identity: Identity | None = None
         self._fault: str | None = None
         self._asked = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
 
-    async def load(self) -> ssl.SSLContext:
-        """Take the certificate into force and return the context that all listeners use; raise `CertificateError`."""
-        identity = await asyncio.to_thread(load_identity, self._tls)
-        self._take(identity)
-        # Another certificate could be loaded into this context only in steps that handshakes would see, and a pair
-        # that does not fit would leave it with neither (SSL_CTX_use_certificate(3)). So each handshake is sent on
-        # to the context in force; the callback is called for clients without SNI, too.
-        identity.context.sni_callback = self._choose
-        return identity.context
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Return what a connection that begins now does its handshake with; `load` has been called."""
+        if self._identity is None:
+            raise RuntimeError("a connection begins before the certificate is loaded")
+        return self._identity.context
+
+    async def load(self) -> None:
+        """Take the files into force; raise `CertificateError`."""
+        self._take(await asyncio.to_thread(load_identity, self._tls, self._client_ca))
 
     async def renew(self) -> bool:
         """Take the files into force if they have changed; tell whether what they have is in force now."""
@@ -52,7 +69,7 @@ class ServerCertificate:
                 identity = await asyncio.to_thread(self._load_changed)
             except CertificateError as error:
                 if self._fault != str(error):
-                    _log.error("tls.certificate_refused", setting=f"server.tls.{error.key}", fault=str(error))
+                    _log.error("tls.certificate_refused", setting=error.setting, fault=str(error))
                 self._fault = str(error)
                 return False
             self._fault = None
@@ -74,15 +91,16 @@ class ServerCertificate:
             await self.renew()
 
     def _load_changed(self) -> Identity | None:
-        if self._identity is not None and read_pair(self._tls) == self._identity.pair:
+        if self._identity is not None and read_pair(self._tls, self._client_ca) == self._identity.pair:
             return None
-        return load_identity(self._tls)
+        return load_identity(self._tls, self._client_ca)
 
     def _take(self, identity: Identity) -> None:
-        self._identity = identity
+        old, self._identity = self._identity, identity
         self._metrics.certificate_expires.set(identity.expires.timestamp())
         _log.info("tls.certificate", subject=identity.subject, expires=identity.expires.isoformat())
-
-    def _choose(self, handshake: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
-        if self._identity is not None:
-            handshake.context = self._identity.context
+        if old is not None and old.pair.authorities != identity.pair.authorities:
+            # Also for those that shake hands right now, and are not among the connections yet.
+            old.context.retired = True
+            _log.info("tls.authorities", setting="auth.client_ca")
+            self._part()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.model.access import Action
+
 
 @dataclass(slots=True)
 class Trace:
@@ -11,20 +13,28 @@ class Trace:
 
     `kind` is the kind of endpoint (bounded: a label of metrics). `first_byte` and `started` are readings of one
     clock, in seconds. `client` is the address of who asked; `origin` are the scheme and host that were asked, where a
-    trusted proxy told them. `received` counts the bytes of the request's body, `sent` those of a streamed answer;
-    `status` is set where an answer was whole although its handler did not return; `broken` says why an answer ended
-    early: client left, aborted, cut off (by the end of the server). `error` is the code of an error answer, `debug`
-    what the client is not told about it.
+    trusted proxy told them. `principal` is who asked, known by `scheme`. `name` is the repository as it was asked for,
+    `repository` the one that is meant. `operation` and `action` are what is done to it, `refused` that the caller may
+    not. `received` counts the bytes of the request's body, `sent` those of a streamed
+    answer; `status` is set where an answer was whole although its handler did not return; `broken` says why an answer
+    ended early: client left, slow client, aborted, cut off (by the end of the server). `error` is the code of an error
+    answer, `debug` what the client is not told about it.
     """
 
     request_id: str
     started: float
     client: str | None = None
     origin: str | None = None
+    principal: str | None = None
+    scheme: str = "none"
     kind: str = "unknown"
     name: str | None = None
     reference: str | None = None
     namespace: str | None = None
+    repository: str | None = None
+    operation: str | None = None
+    action: Action | None = None
+    refused: bool = False
     rule: str | None = None
     cache: str = "none"
     first_byte: float | None = None

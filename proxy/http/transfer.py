@@ -7,6 +7,7 @@ import structlog
 from aiohttp import web
 
 from proxy.core.sources import TransferError
+from proxy.http.connections import is_stalled
 from proxy.http.trace import TRACE, Trace
 
 _log = structlog.get_logger(__name__)
@@ -16,7 +17,7 @@ async def send(request: web.Request, response: web.StreamResponse, body: AsyncIt
     """Send `body` as the body of `response`, which says its Content-Length, and return the response.
 
     Once the headers are out nothing else can tell a client of a failure: whatever goes wrong closes the connection
-    short of the Content-Length, without a clean end. A client that leaves is no error.
+    short of the Content-Length, without a clean end. A client that leaves is no error, nor is one that takes nothing.
     """
     trace = request[TRACE]
     trace.sent = 0
@@ -36,13 +37,13 @@ async def send(request: web.Request, response: web.StreamResponse, body: AsyncIt
         if trace.sent == response.content_length:
             trace.status = response.status  # the client had everything, and left before we had tidied up
         else:
-            _left(trace)
+            _left(request, trace)
         raise
     except TransferError as error:
         _abort(request, trace, str(error))
     except Exception as error:  # noqa: BLE001 - the headers are out: no middleware can render an error any more
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
-            _left(trace)
+            _left(request, trace)
         else:
             _log.exception("transfer.failed", name=trace.name, reference=trace.reference)
             _abort(request, trace, f"internal error: {type(error).__name__}")
@@ -52,8 +53,8 @@ async def send(request: web.Request, response: web.StreamResponse, body: AsyncIt
     return response
 
 
-def _left(trace: Trace) -> None:
-    trace.broken = "client left"
+def _left(request: web.Request, trace: Trace) -> None:
+    trace.broken = "slow client" if is_stalled(request) else "client left"
     _log.debug("transfer.client_left", name=trace.name, reference=trace.reference, sent=trace.sent)
 
 

@@ -5,20 +5,34 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from proxy.core.access.caller import Caller
+from proxy.core.access.tokens import BearerTokens
 from proxy.core.registry.administration import Administration
 from proxy.core.registry.identity import RegistryIdentity
+from proxy.model.access import Action
 from proxy.model.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One request to an AWS API. `endpoint` is the origin under which clients reach the registry."""
+    """One request to an AWS API. `endpoint` is the origin under which clients reach the registry.
+
+    Unless `may_fetch`, nothing is asked of an upstream: the caller may have what is kept. `tickets` makes URLs that are
+    good without credentials; None where none are needed.
+    """
 
     services: Administration
     identity: RegistryIdentity
     endpoint: str
-    principal: Principal
+    caller: Caller
     request_id: str
+    may_fetch: bool = True
+    tickets: BearerTokens | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Return who calls."""
+        return self.caller.principal
 
     @property
     def host(self) -> str:
@@ -42,8 +56,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation and how it differs from AWS's, in sentences (for the compatibility table)."""
+    """An operation and how it differs from AWS's, in sentences (for the compatibility table).
+
+    `action` is what a policy must grant for it, on the repositories that the request names, or on the registry as a
+    whole where it names none; None where it is open to whoever is known.
+    """
 
     handler: Handler
     state: State = State.ACTS
     differences: str = ""
+    action: Action | None = Action.ADMIN

@@ -12,7 +12,7 @@ from proxy.model.ranges import parse_range
 
 async def get(call: Call) -> web.StreamResponse:
     """Stream the blob, or the one range of it that was asked for."""
-    resolution, digest = call.resolve(), call.target.digest
+    resolution, digest = await call.resolve(), call.target.digest
     if headers.unchanged_whatever_exists(call.request):
         return await head(call)
     if headers.unchanged(call.request, digest):
@@ -37,7 +37,7 @@ async def get(call: Call) -> web.StreamResponse:
 
 async def head(call: Call) -> web.StreamResponse:
     """Answer with the headers of the blob; no transfer begins."""
-    resolution, digest = call.resolve(), call.target.digest
+    resolution, digest = await call.resolve(), call.target.digest
     if headers.unchanged(call.request, digest) and not headers.unchanged_whatever_exists(call.request):
         return web.Response(status=304, headers=_fields(call, resolution, None))
     found = await call.services.blobs.head(resolution, digest)
@@ -51,7 +51,7 @@ async def head(call: Call) -> web.StreamResponse:
 
 async def delete(call: Call) -> web.StreamResponse:
     """Take the blob from this repository."""
-    resolution = call.resolve_to_write()
+    resolution = await call.resolve_to_write()
     await call.services.deletions.blob(resolution, call.target.digest)
     return web.Response(status=202)
 

@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
+from proxy.core.access.authorizer import Wanted
+from proxy.core.access.caller import Caller
 from proxy.core.rules import Address, Resolution
 from proxy.http.oci import headers
+from proxy.http.oci.needs import FIRST_PULL, Need
 from proxy.http.oci.paths import Target
 from proxy.http.services import Services
 from proxy.http.trace import TRACE
 from proxy.model.cache_status import CacheStatus
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.pages import Page, parse_page
-from proxy.model.principal import ANONYMOUS, Principal
+from proxy.model.principal import Principal
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?")
@@ -25,25 +28,57 @@ _HOST_LIMIT = 260
 class Call:
     """Bind a request to what its path names and to the services that answer it.
 
-    `mirror` is the rule prefix of the listener the request came to, None on the main listener.
+    `mirror` is the rule prefix of the listener the request came to, None on the main listener. `needs` is what the
+    caller must be permitted to do with the repository; None where the endpoint names none.
     """
 
     request: web.Request
     target: Target
     services: Services
     mirror: str | None
+    caller: Caller
+    needs: Need | None = None
 
-    def resolve(self) -> Resolution:
-        """Return where the repository of this request lives, or raise `ProxyError`."""
+    async def resolve(self) -> Resolution:
+        """Return where the repository of this request lives, as far as the caller may have it, or raise `ProxyError`.
+
+        What `Authorizer.require` raises comes before anything that would tell of the repository or of its rule.
+        """
         namespace = self.namespace
-        mirror = self.mirror or self.target.prefix or None
-        resolution = self.services.rules.current.resolve(Address(self.target.name, namespace, mirror))
+        address = Address(self.target.name, namespace, self.mirror or self.target.prefix or None)
         trace = self.request[TRACE]
-        trace.namespace = namespace
+        try:
+            resolution = (await self.services.rules.latest()).locate(address)
+        except ProxyError:
+            await self._require_everywhere()
+            raise
+        trace.namespace, trace.repository = namespace, resolution.repository
         trace.rule = resolution.remote.rule.prefix if resolution.remote is not None else None
-        return resolution
+        if self.needs is not None:
+            trace.operation, trace.action, trace.refused = self.needs.operation, self.needs.action, True
+            await self.services.authorizer.require(self.caller, self._wanted(resolution, self.needs))
+            trace.refused = False
+        resolution.require_served()
+        if resolution.remote is None or await self.permits(resolution, FIRST_PULL):
+            return resolution
+        return replace(resolution, remote=replace(resolution.remote, may_fetch=False))
 
-    def resolve_to_write(self) -> Resolution:
+    async def _require_everywhere(self) -> None:
+        """Raise `ProxyError` unless the caller may do this with all repositories, and so may know which rules exist.
+
+        The scopes of a token do not count: none could name a repository that there cannot be.
+        """
+        if self.needs is not None:
+            trace, caller = self.request[TRACE], replace(self.caller, scopes=None)
+            trace.operation, trace.action, trace.refused = self.needs.operation, self.needs.action, True
+            await self.services.authorizer.require(caller, Wanted(self.needs.action, self.needs.operation))
+            trace.refused = False
+
+    async def permits(self, resolution: Resolution, need: Need) -> bool:
+        """Tell whether the caller may do that with a repository."""
+        return await self.services.authorizer.permits(self.caller, self._wanted(resolution, need))
+
+    async def resolve_to_write(self) -> Resolution:
         """Return where the repository lives that this request writes to.
 
         Raises `ProxyError`: UNSUPPORTED where writes do not go there or not this way, otherwise as `resolve`.
@@ -53,14 +88,24 @@ class Call:
                 ErrorCode.UNSUPPORTED,
                 "a mirror is read only: pushes and deletes go to /v2/<name>/ on the main address, without ns",
             )
-        resolution = self.resolve()
+        resolution = await self.resolve()
         self.services.repositories.require_writable(resolution)
         return resolution
 
     @property
+    def at_mirror(self) -> bool:
+        """Tell whether the request is one to a mirror: to a listener of its own, or below ``/<prefix>/v2/``."""
+        return self.mirror is not None or bool(self.target.prefix)
+
+    @property
     def principal(self) -> Principal:
         """Return who makes this request."""
-        return ANONYMOUS
+        return self.caller.principal
+
+    @staticmethod
+    def _wanted(resolution: Resolution, need: Need) -> Wanted:
+        rule = resolution.remote.rule if resolution.remote is not None else None
+        return Wanted(need.action, need.operation, resolution.repository, rule)
 
     @property
     def namespace(self) -> str | None:

@@ -1,18 +1,35 @@
 """The endpoints of the distribution API: one table, from which requests are answered and routes are listed."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import hdrs, web
 
-from proxy.http.oci import blobs, catalog, manifests, ping, referrers, tags, uploads
+from proxy.core.access.authorizer import ScopeError
+from proxy.core.access.caller import Caller
+from proxy.core.access.scopes import CATALOG, CATALOG_SCOPE, spell_scope
+from proxy.http.access.admission import admit
+from proxy.http.access.challenge import Demand
+from proxy.http.oci import blobs, catalog, manifests, needs, ping, referrers, tags, token, uploads
 from proxy.http.oci.call import Call
+from proxy.http.oci.needs import Need
 from proxy.http.oci.paths import Kind, Target, parse
 from proxy.http.services import MIRROR, SERVICES
 from proxy.http.trace import TRACE
 from proxy.model.errors import ErrorCode, ProxyError
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers a method of an endpoint, and what a caller must be permitted to do for it.
+
+    `need` is None where the endpoint concerns no repository: its handler tells what it asks for.
+    """
+
+    handler: Handler
+    need: Need | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +42,57 @@ class Endpoint:
     """
 
     template: str
-    reads: Mapping[str, Handler] = field(default_factory=dict)
-    writes: Mapping[str, Handler] = field(default_factory=dict)
+    reads: Mapping[str, Route] = field(default_factory=dict)
+    writes: Mapping[str, Route] = field(default_factory=dict)
     everywhere: bool = True
 
     @property
-    def methods(self) -> Mapping[str, Handler]:
-        """Return the handler of every method."""
+    def methods(self) -> Mapping[str, Route]:
+        """Return the route of every method."""
         return {**self.reads, **self.writes}
 
 
 ENDPOINTS: Mapping[Kind, Endpoint] = {
-    Kind.PING: Endpoint("/v2/", {"GET": ping.get, "HEAD": ping.get}),
-    Kind.CATALOG: Endpoint("/v2/_catalog", {"GET": catalog.get, "HEAD": catalog.get}, everywhere=False),
+    Kind.PING: Endpoint("/v2/", {"GET": Route(ping.get), "HEAD": Route(ping.get)}),
+    Kind.TOKEN: Endpoint("/v2/token", {"GET": Route(token.get), "HEAD": Route(token.get), "POST": Route(token.post)}),
+    Kind.CATALOG: Endpoint("/v2/_catalog", {"GET": Route(catalog.get), "HEAD": Route(catalog.get)}, everywhere=False),
     Kind.MANIFEST: Endpoint(
         "/v2/<name>/manifests/<tag-or-digest>",
-        {"GET": manifests.get, "HEAD": manifests.head},
-        {"PUT": manifests.put, "DELETE": manifests.delete},
+        {"GET": Route(manifests.get, needs.IMAGE), "HEAD": Route(manifests.head, needs.IMAGE)},
+        {
+            "PUT": Route(manifests.put, needs.PUT_IMAGE),
+            "DELETE": Route(manifests.delete, needs.DELETE),
+        },
     ),
-    Kind.BLOB: Endpoint("/v2/<name>/blobs/<digest>", {"GET": blobs.get, "HEAD": blobs.head}, {"DELETE": blobs.delete}),
-    Kind.TAGS: Endpoint("/v2/<name>/tags/list", {"GET": tags.get, "HEAD": tags.get}),
-    Kind.REFERRERS: Endpoint("/v2/<name>/referrers/<digest>", {"GET": referrers.get, "HEAD": referrers.get}),
-    Kind.UPLOADS: Endpoint("/v2/<name>/blobs/uploads/", writes={"POST": uploads.post}),
+    Kind.BLOB: Endpoint(
+        "/v2/<name>/blobs/<digest>",
+        {
+            "GET": Route(blobs.get, needs.LAYER),
+            "HEAD": Route(blobs.head, needs.LAYER_EXISTS),
+        },
+        {"DELETE": Route(blobs.delete, needs.DELETE)},
+    ),
+    Kind.TAGS: Endpoint(
+        "/v2/<name>/tags/list", {"GET": Route(tags.get, needs.LIST), "HEAD": Route(tags.get, needs.LIST)}
+    ),
+    Kind.REFERRERS: Endpoint(
+        "/v2/<name>/referrers/<digest>",
+        {"GET": Route(referrers.get, needs.LIST), "HEAD": Route(referrers.get, needs.LIST)},
+    ),
+    Kind.UPLOADS: Endpoint(
+        "/v2/<name>/blobs/uploads/",
+        writes={"POST": Route(uploads.post, needs.BEGIN)},
+    ),
     Kind.UPLOAD: Endpoint(
         "/v2/<name>/blobs/uploads/<session>",
         # Who asks about an upload is about to write: where that is refused, there are none.
         writes={
-            "GET": uploads.status,
-            "HEAD": uploads.status,
-            "PATCH": uploads.patch,
-            "PUT": uploads.put,
-            "DELETE": uploads.delete,
+            "GET": Route(uploads.status, needs.CHUNK),
+            "HEAD": Route(uploads.status, needs.CHUNK),
+            "PATCH": Route(uploads.patch, needs.CHUNK),
+            "PUT": Route(uploads.put, needs.COMPLETE),
+            # Who may push may also give up what was begun: nothing that was stored goes with it.
+            "DELETE": Route(uploads.delete, needs.CHUNK),
         },
     ),
 }
@@ -63,20 +100,27 @@ ENDPOINTS: Mapping[Kind, Endpoint] = {
 
 async def answer(request: web.Request) -> web.StreamResponse:
     """Answer any request that no other surface takes."""
-    target = _parse(request)
-    mirror = request.app.get(MIRROR)
+    target, services, mirror = _parse(request), request.app[SERVICES], request.app.get(MIRROR)
+    authentication = services.authentication
+    if target.kind is Kind.TOKEN and (authentication is None or not authentication.gives_tokens):
+        raise ProxyError(ErrorCode.NOT_FOUND)
     _note(request, target)
     endpoint = ENDPOINTS[target.kind]
     if (mirror is not None and target.prefix) or ((mirror is not None or target.prefix) and not endpoint.everywhere):
         raise ProxyError(ErrorCode.NOT_FOUND)
-    handler = endpoint.methods.get(request.method)
-    if handler is None:
+    route = endpoint.methods.get(request.method)
+    if route is None:
         raise ProxyError(ErrorCode.UNSUPPORTED, headers=_allow(endpoint.methods))
+    caller: Caller | None = None
     try:
-        return await handler(Call(request, target, request.app[SERVICES], mirror))
+        caller = await _caller(request, target, mirror=mirror is not None)
+        return await route.handler(Call(request, target, services, mirror, caller, route.need))
     except ProxyError as error:
         if error.code is ErrorCode.UNSUPPORTED:
             error.headers.update(_allow(endpoint.reads))
+        if error.code is ErrorCode.UNAUTHORIZED and authentication is not None:
+            demand = _demand(request, target, route.need, mirror=mirror is not None)
+            return authentication.challenge(request, error, demand, caller)
         raise
 
 
@@ -93,6 +137,32 @@ def _parse(request: web.Request) -> Target:
         if error.code is ErrorCode.MANIFEST_UNKNOWN and request.method == hdrs.METH_PUT:
             raise ProxyError(ErrorCode.TAG_INVALID, error.message, detail=error.detail) from error
         raise
+
+
+async def _caller(request: web.Request, target: Target, *, mirror: bool) -> Caller:
+    if target.kind is Kind.TOKEN:
+        return Caller()  # who it is, the form may tell
+    ticket = target.kind is Kind.BLOB and request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
+    caller = await admit(request, mirror=mirror or bool(target.prefix), ticket=ticket)
+    if target.kind is not Kind.CATALOG or caller.scopes is None:
+        return caller
+    if CATALOG not in caller.scopes:
+        raise ScopeError
+    # Names of repositories in the token are not what limits the list.
+    return replace(caller, scopes=None)
+
+
+def _demand(request: web.Request, target: Target, need: Need | None, *, mirror: bool) -> Demand:
+    """Return what a request lacked that was refused for want of credentials."""
+    if target.kind is Kind.TOKEN:
+        return Demand(mirror=mirror)
+    scope = CATALOG_SCOPE if target.kind is Kind.CATALOG else ""
+    if need is not None:
+        trace = request[TRACE]
+        # At the token endpoint ``ns`` is not known, so there the repository has to go by its own name.
+        spelled = trace.repository if trace.namespace is not None else None
+        scope = spell_scope(spelled or target.name, need.action)
+    return Demand(target.base, scope, mirror=mirror)
 
 
 def _allow(methods: Iterable[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ _TAGS_LIMIT = 64
 
 async def get(call: Call) -> web.StreamResponse:
     """Answer with the manifest's bytes exactly as they are stored."""
-    resolution = call.resolve()
+    resolution = await call.resolve()
     answer = await call.services.manifests.get(resolution, _reference(call))
     if answer.raw is None:
         raise TypeError(f"the manifest service gave no bytes for {call.target.reference}")
@@ -41,7 +41,7 @@ async def get(call: Call) -> web.StreamResponse:
 
 async def head(call: Call) -> web.StreamResponse:
     """Answer with the headers of the manifest; the service may know them without its bytes."""
-    resolution = call.resolve()
+    resolution = await call.resolve()
     answer = await call.services.manifests.head(resolution, _reference(call))
     fields = _fields(call, resolution, answer)
     if headers.unchanged(call.request, answer.digest):
@@ -51,7 +51,7 @@ async def head(call: Call) -> web.StreamResponse:
 
 async def put(call: Call) -> web.StreamResponse:
     """Take a manifest exactly as it is sent, with the tags that the path or the query names."""
-    resolution, reference = call.resolve_to_write(), _reference(call)
+    resolution, reference = await call.resolve_to_write(), _reference(call)
     tags, media_type = _tags(call, reference), call.request.headers.get(hdrs.CONTENT_TYPE)
     body.require_identity(call.request)
     too_large = ProxyError(ErrorCode.SIZE_INVALID, f"a manifest may have {MANIFEST_LIMIT} bytes at most")
@@ -73,7 +73,7 @@ async def put(call: Call) -> web.StreamResponse:
 
 async def delete(call: Call) -> web.StreamResponse:
     """Delete a tag, or a manifest with all its tags."""
-    resolution = call.resolve_to_write()
+    resolution = await call.resolve_to_write()
     await call.services.deletions.manifest(resolution, _reference(call))
     return web.Response(status=202)
 

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     """Kinds of endpoints; also a label of log events and metrics."""
 
     PING = "ping"
+    TOKEN = "token"  # noqa: S105 - the name of an endpoint
     CATALOG = "catalog"
     MANIFEST = "manifest"
     BLOB = "blob"
@@ -83,11 +84,13 @@ def _parse(path: str) -> Target:
     return _endpoint(base, _prefix(segments[1:at]), segments[at + 1 :])
 
 
-def _endpoint(base: str, prefix: str, rest: list[str]) -> Target:
+def _endpoint(base: str, prefix: str, rest: list[str]) -> Target:  # noqa: PLR0911 - a table, a line each
     # A name may hold any of the fixed words as segments, so they are looked for from the right.
     match rest:
         case [] | [""]:
             return Target(Kind.PING, base, prefix)
+        case ["token"]:
+            return Target(Kind.TOKEN, base, prefix)
         case ["_catalog"]:
             return Target(Kind.CATALOG, base, prefix)
         case [*name, "manifests", reference]:

@@ -11,7 +11,7 @@ async def get(call: Call) -> web.StreamResponse:
 
     `n` and `last` are what Links of this registry carry; the distribution-spec leaves them to it.
     """
-    resolution, page = call.resolve(), call.page
+    resolution, page = await call.resolve(), call.page
     # The filter is optional for a registry: several types are answered unfiltered, and without saying otherwise.
     types = call.request.query.getall("artifactType", [])
     artifact_type = types[0] if len(types) == 1 and types[0] else None

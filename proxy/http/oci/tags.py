@@ -9,7 +9,7 @@ from proxy.http.oci.call import Call
 
 async def get(call: Call) -> web.StreamResponse:
     """Answer with a page of the repository's tags, and a Link to the next one where there is one."""
-    resolution, page = call.resolve(), call.page
+    resolution, page = await call.resolve(), call.page
     found = await call.services.listings.tags(resolution, page.n, page.last)
     fields = call.fields(resolution, found.status) | {"Content-Type": "application/json"}
     # OCI distribution-spec, "Listing Tags": no Link where n is 0.

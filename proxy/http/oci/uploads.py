@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -9,6 +10,7 @@ from proxy.core.rules import Resolution
 from proxy.core.uploads import Chunk, UploadRangeError, UploadStatus
 from proxy.http import body
 from proxy.http.oci.call import Call
+from proxy.http.oci.needs import LAYER
 from proxy.model.chunk import ChunkRange
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError
@@ -16,11 +18,13 @@ from proxy.model.errors import ErrorCode, ProxyError
 
 async def post(call: Call) -> web.StreamResponse:
     """Mount a blob, or take a whole one, or begin an upload: whichever the query asks for and can be done."""
-    resolution = call.resolve_to_write()
+    resolution = await call.resolve_to_write()
     mounted, digest = _digest(call, "mount"), _digest(call, "digest")
     source = call.parameter("from", ErrorCode.NAME_INVALID)
     algorithm = call.parameter("digest-algorithm", ErrorCode.DIGEST_INVALID)
-    if mounted is not None and await call.services.uploads.mount(resolution, mounted, source):
+    if mounted is not None and await call.services.uploads.mount(
+        resolution, mounted, source, partial(call.permits, need=LAYER)
+    ):
         return _created(call, mounted)
     if digest is not None:
         await call.services.uploads.whole(resolution, digest, _chunk(call))
@@ -36,13 +40,13 @@ async def post(call: Call) -> web.StreamResponse:
 
 async def status(call: Call) -> web.StreamResponse:
     """Answer with how far the upload is: where a client goes on after a refused or broken chunk."""
-    resolution = call.resolve_to_write()
+    resolution = await call.resolve_to_write()
     return web.Response(status=204, headers=_fields(call, await _status(call, resolution)))
 
 
 async def patch(call: Call) -> web.StreamResponse:
     """Take the next chunk; without Content-Range that is the whole body, however long."""
-    resolution, session = call.resolve_to_write(), call.target.session
+    resolution, session = await call.resolve_to_write(), call.target.session
     async with _telling_where_to_go_on(call, resolution):
         reached = await call.services.uploads.append(resolution, call.principal, session, _chunk(call))
     return web.Response(status=202, headers=_fields(call, reached))
@@ -50,7 +54,7 @@ async def patch(call: Call) -> web.StreamResponse:
 
 async def put(call: Call) -> web.StreamResponse:
     """Take the last chunk, which may be empty, and make a blob of the upload."""
-    resolution, session = call.resolve_to_write(), call.target.session
+    resolution, session = await call.resolve_to_write(), call.target.session
     digest = _digest(call, "digest")
     if digest is None:
         raise ProxyError(ErrorCode.DIGEST_INVALID, "the last request of an upload names its digest: ?digest=")
@@ -61,7 +65,7 @@ async def put(call: Call) -> web.StreamResponse:
 
 async def delete(call: Call) -> web.StreamResponse:
     """End the upload and drop its bytes."""
-    resolution = call.resolve_to_write()
+    resolution = await call.resolve_to_write()
     await call.services.uploads.cancel(resolution, call.principal, call.target.session)
     return web.Response(status=204)
 

@@ -185,5 +185,5 @@ async def test_configured_hosts_are_answered(stack: Stack, aiohttp_client: Aioht
 
 
 async def test_an_open_registry_answers_for_every_host(stack: Stack, aiohttp_client: AiohttpClient) -> None:
-    client = await aiohttp_client(build_application(replace(stack.services, auth="none"), mirror=None))
+    client = await aiohttp_client(build_application(replace(stack.services, guarded=False), mirror=None))
     assert (await exchange((client.host, client.port or 0), "GET /v2/", host="anything.example")).status == 200

@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.config.settings import MirrorSettings, ServerSettings
-from proxy.http.server import Server, StartError
+from proxy.http.listening import StartError
+from proxy.http.server import Server
 from tests.unit.http.conftest import Stack
 from tests.unit.http.raw import exchange, parse
 
@@ -31,13 +32,6 @@ async def test_all_listeners_answer_and_tell_their_addresses(stack: Stack) -> No
         assert list(running.mirror_addresses) == ["quay", "docker-hub"]
         for address in addresses:
             assert (await exchange(address, "GET /v2/")).status == 200
-
-
-@pytest.mark.parametrize("path", ["/v2/", "/livez", "/metrics", "/nowhere", "/v2/a/manifests/1"])
-async def test_no_answer_is_to_be_taken_for_anything_else(stack: Stack, path: str) -> None:
-    async with server(stack) as running:
-        answer = await exchange(running.address, f"GET {path}")
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_the_end_leaves_no_listener(stack: Stack) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.config.settings import MirrorSettings, ServerSettings, TlsSettings
-from proxy.http.server import Server, StartError
+from proxy.http.listening import StartError
+from proxy.http.server import Server
 from proxy.http.tls import ServerCertificate
 from proxy.telemetry.metrics import Metrics
 from tests.support.certificates import Authority, chain_of, put, serial_of
+from tests.support.handshakes import shake
 from tests.unit.http.conftest import Stack
 from tests.unit.http.raw import RawAnswer, parse
 
@@ -199,22 +201,11 @@ class Bench:
         self.trusting = authority.trusting()
 
     async def load(self) -> None:
-        self.context = await self.certificate.load()
+        await self.certificate.load()
 
     def shown(self, trusting: ssl.SSLContext | None = None, session: ssl.SSLSession | None = None) -> ssl.SSLObject:
         """Return the client's side of a new connection."""
-        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client = (trusting or self.trusting).wrap_bio(back, there, server_hostname="localhost", session=session)
-        server = self.context.wrap_bio(there, back, server_side=True)
-        waiting = [client, server]
-        while waiting:
-            for side in list(waiting):
-                with suppress(ssl.SSLWantReadError):
-                    side.do_handshake()
-                    waiting.remove(side)
-        server.write(b"x")
-        assert client.read(1) == b"x"
-        return client
+        return shake(self.certificate.context, trusting or self.trusting, session).client
 
     @property
     def serial(self) -> int:
@@ -351,12 +342,18 @@ async def test_older_versions_are_refused(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_session_from_before_can_be_gone_on_with(
+async def test_sessions_go_on_until_the_certificate_is_renewed(
     bench: Bench, authority: Authority, version: ssl.TLSVersion
 ) -> None:
     trusting = _at_most(authority.trusting(), version)
     first = bench.shown(trusting)
-    authority.issue()
-    assert await bench.certificate.renew()
     assert first.session is not None
     assert bench.shown(trusting, first.session).session_reused
+    authority.issue()
+    assert await bench.certificate.renew()
+    assert not bench.shown(trusting, first.session).session_reused
+
+
+def test_no_connection_begins_before_the_certificate_is_loaded(tls: TlsSettings, authority: Authority) -> None:
+    with pytest.raises(RuntimeError, match="before the certificate is loaded"):
+        Bench(tls, authority).shown()

@@ -264,13 +264,14 @@ async def test_a_client_that_sends_nothing_more_is_given_up(aiohttp_server: Aioh
     async def handler(request: web.Request) -> web.StreamResponse:
         request[TRACE] = Trace("r-1", 0.0)
         try:
-            async for _ in body.stream(request, ErrorCode.BLOB_UPLOAD_INVALID, patience=0):
+            async for _ in body.stream(request, ErrorCode.BLOB_UPLOAD_INVALID):
                 pass
         except ProxyError as error:
             return render(error)
         return web.Response()
 
     app = web.Application()
+    app[body.PATIENCE] = 0
     app.router.add_put("/", handler)
     server = await aiohttp_server(app)
     reader, writer = await asyncio.open_connection(server.host, server.port)

@@ -26,6 +26,8 @@ def _entry(call: ApiCall) -> Answer:
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "GetAuthorizationToken": Operation(
         get_authorization_token,
-        differences="proxyEndpoint is the address of this registry, with the scheme that it serves.",
+        differences="proxyEndpoint is the address of this registry, with the scheme that it serves. Whoever is known "
+        "may ask; the password is good for what its caller may do when it is used.",
+        action=None,
     )
 }

@@ -9,6 +9,7 @@ from proxy.core.registry.records import ImageRecord
 from proxy.http.aws.ecr.members import named, tagged_given
 from proxy.http.aws.operations import Answer, ApiCall, Given, Operation
 from proxy.http.aws.pages import DEFAULT, cut, key_before, refuse_pages, token_after
+from proxy.model.access import Action
 from proxy.model.descriptor import Descriptor
 from proxy.model.reference import RepositoryName
 
@@ -49,7 +50,7 @@ async def describe_images(call: ApiCall, given: Given) -> Answer:
 async def batch_get_image(call: ApiCall, given: Given) -> Answer:
     """Return images with their manifests, byte for byte; what a cache does not hold is pulled through."""
     name = named(call, given)
-    found, failures = await call.services.images.get(name, _ids_given(given["imageIds"]))
+    found, failures = await call.services.images.get(name, _ids_given(given["imageIds"]), may_fetch=call.may_fetch)
     return {"images": [_shown(call, name, image) for image in found], "failures": _failures_shown(failures)}
 
 
@@ -68,7 +69,7 @@ async def put_image(call: ApiCall, given: Given) -> Answer:
         given.get("imageTag"),
         given.get("imageDigest"),
     )
-    return {"image": _shown(call, name, await call.services.images.put(name, image))}
+    return {"image": _shown(call, name, await call.services.images.put(name, image, may_fetch=call.may_fetch))}
 
 
 async def list_image_referrers(call: ApiCall, given: Given) -> Answer:
@@ -79,7 +80,7 @@ async def list_image_referrers(call: ApiCall, given: Given) -> Answer:
         await call.services.images.page(name, "", 0)
         return {"referrers": []}
     subject = given["subjectId"]["imageDigest"]
-    found, more = await call.services.images.referrers(name, subject, types, after, size)
+    found, more = await call.services.images.referrers(name, subject, types, after, size, may_fetch=call.may_fetch)
     return {
         "referrers": [_referrer_shown(referrer) for referrer in found],
         "nextToken": token_after(more) if more is not None else None,
@@ -151,27 +152,34 @@ def _referrer_shown(referrer: Descriptor) -> Answer:
 _ALWAYS_ACTIVE = "Images are never archived: all are ACTIVE."
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    "ListImages": Operation(list_images, differences=_ALWAYS_ACTIVE),
+    "ListImages": Operation(list_images, differences=_ALWAYS_ACTIVE, action=Action.PULL),
     "DescribeImages": Operation(
         describe_images,
         differences=f"{_ALWAYS_ACTIVE} Images are not scanned. imageSizeInBytes of an index is that of its largest "
         "image that is held here. Pulls are written down within seconds.",
+        action=Action.PULL,
     ),
     "BatchGetImage": Operation(
         batch_get_image,
         differences="Manifests are never converted, whatever acceptedMediaTypes says. Of a cache, upstream failures "
         "are told of each image, never by UnableToGetUpstreamImageException. At most 16 MiB of manifests are in one "
-        "answer: beyond that it is LimitExceededException.",
+        "answer: beyond that it is LimitExceededException. Without `first_pull`, what is not kept is a failure "
+        "UpstreamAccessDenied.",
+        action=Action.PULL,
     ),
     "BatchDeleteImage": Operation(
         batch_delete_image,
         differences="An index and its images go together where one request names them all. An image with its last tag "
         "gone stays, untagged, while an index names it.",
+        action=Action.DELETE,
     ),
     "PutImage": Operation(
         put_image,
         differences="A cache takes images only where its rule says `push: allow`. Tags have at most 128 characters, as "
         "the OCI distribution specification says.",
+        action=Action.PUSH,
     ),
-    "ListImageReferrers": Operation(list_image_referrers, differences="Artifacts are never archived: all are ACTIVE."),
+    "ListImageReferrers": Operation(
+        list_image_referrers, differences="Artifacts are never archived: all are ACTIVE.", action=Action.PULL
+    ),
 }

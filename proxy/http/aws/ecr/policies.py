@@ -51,17 +51,18 @@ def _of_registry(call: ApiCall, text: str) -> Answer:
     return {"registryId": call.identity.account, "policyText": text}
 
 
-_NOT_ENFORCED = "The policy is validated, kept and returned, and does not decide on requests."
+_WHERE_ENFORCED = "The policy decides on requests where `auth` is set; otherwise it is validated, kept and returned."
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "SetRepositoryPolicy": Operation(
         set_repository_policy,
-        State.KEPT,
-        f"{_NOT_ENFORCED} `force` changes nothing: no policy can lock its author out. A refusal names its reason.",
+        State.ACTS,
+        f"{_WHERE_ENFORCED} `force` changes nothing: who is locked out sets another policy by the command line. "
+        "A refusal names its reason.",
     ),
     "GetRepositoryPolicy": Operation(get_repository_policy),
     "DeleteRepositoryPolicy": Operation(delete_repository_policy),
-    "PutRegistryPolicy": Operation(put_registry_policy, State.KEPT, f"{_NOT_ENFORCED} A refusal names its reason."),
+    "PutRegistryPolicy": Operation(put_registry_policy, State.ACTS, f"{_WHERE_ENFORCED} A refusal names its reason."),
     "GetRegistryPolicy": Operation(get_registry_policy),
     "DeleteRegistryPolicy": Operation(delete_registry_policy),
 }

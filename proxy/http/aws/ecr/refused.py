@@ -48,7 +48,8 @@ def _refusal(name: str, sentence: str) -> Operation:
     async def refuse(_call: ApiCall, _given: Given) -> Answer:
         raise ApiError(ApiErrorCode.UnsupportedOperationException, f"{name} is not offered: {sentence}")
 
-    return Operation(refuse, State.REFUSED, f"{sentence[:1].upper()}{sentence[1:]}.")
+    # What is answered is in the documentation.
+    return Operation(refuse, State.REFUSED, f"{sentence[:1].upper()}{sentence[1:]}.", action=None)
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {name: _refusal(name, sentence) for name, sentence in SENTENCES.items()}

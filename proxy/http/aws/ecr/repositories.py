@@ -18,6 +18,7 @@ from proxy.http.aws.ecr.members import (
 )
 from proxy.http.aws.operations import Answer, ApiCall, Given, Operation, State
 from proxy.http.aws.pages import DEFAULT, cut, key_before, refuse_pages
+from proxy.model.access import Action
 from proxy.model.tag_policy import TagPolicy
 
 
@@ -93,7 +94,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "and returned; nothing is encrypted or scanned. Without imageTagMutability the configuration's "
         "`registry.tags` say what tags may do.",
     ),
-    "DescribeRepositories": Operation(describe_repositories),
+    "DescribeRepositories": Operation(describe_repositories, action=Action.PULL),
     "DeleteRepository": Operation(delete_repository),
     "PutImageTagMutability": Operation(put_image_tag_mutability),
     "PutImageScanningConfiguration": Operation(put_image_scanning_configuration, State.KEPT, "Images are not scanned."),

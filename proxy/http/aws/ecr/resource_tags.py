@@ -5,6 +5,7 @@ from typing import Final
 
 from proxy.http.aws.ecr.members import resource_tags_given, resource_tags_shown
 from proxy.http.aws.operations import Answer, ApiCall, Given, Operation
+from proxy.model.access import Action
 
 
 async def tag_resource(call: ApiCall, given: Given) -> Answer:
@@ -27,5 +28,5 @@ async def list_tags_for_resource(call: ApiCall, given: Given) -> Answer:
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "TagResource": Operation(tag_resource),
     "UntagResource": Operation(untag_resource),
-    "ListTagsForResource": Operation(list_tags_for_resource),
+    "ListTagsForResource": Operation(list_tags_for_resource, action=Action.PULL),
 }

@@ -1,15 +1,30 @@
 """AWS STS, as far as SDKs and Terraform ask who they are: a query in, XML out (the ``query`` protocol)."""
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from aiohttp import web
 
+from proxy.core.access.iam import user_arn
 from proxy.http.aws.operations import ApiCall
 from proxy.model.api_errors import ApiError, ApiErrorCode
 
+OPERATION: Final = "sts:GetCallerIdentity"
+"""The only operation, as policies and the audit trail name it. Whoever is known may ask it."""
+
 FAULT: Final = ApiErrorCode.InternalFailure
+
+# The query protocol has names of its own for what JSON services answer.
+_NAMES: Final[Mapping[ApiErrorCode, ApiErrorCode]] = {
+    ApiErrorCode.AccessDeniedException: ApiErrorCode.AccessDenied,
+    ApiErrorCode.IncompleteSignatureException: ApiErrorCode.IncompleteSignature,
+    ApiErrorCode.InvalidSignatureException: ApiErrorCode.SignatureDoesNotMatch,
+    ApiErrorCode.MissingAuthenticationTokenException: ApiErrorCode.MissingAuthenticationToken,
+    ApiErrorCode.ThrottlingException: ApiErrorCode.Throttling,
+    ApiErrorCode.UnrecognizedClientException: ApiErrorCode.InvalidClientTokenId,
+}
 
 _NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 _FIELDS = 200
@@ -27,18 +42,20 @@ def answer(call: ApiCall, query: bytes) -> web.Response:
         raise ApiError(ApiErrorCode.UnknownOperationException, "the request names no operation (Action)")
     if action != "GetCallerIdentity":
         raise ApiError(ApiErrorCode.UnsupportedOperationException, "this registry offers GetCallerIdentity of STS only")
-    account = call.identity.account
-    arn = f"arn:{call.identity.partition}:iam::{account}:" + (f"user/{call.principal}" if call.principal else "root")
+    account, partition = call.identity.account, call.identity.partition
+    arn = user_arn(partition, account, call.principal) if call.principal else f"arn:{partition}:iam::{account}:root"
     result = _element("Arn", arn) + _element("UserId", call.principal or account) + _element("Account", account)
     return _xml(200, "GetCallerIdentityResponse", f"<GetCallerIdentityResult>{result}</GetCallerIdentityResult>", call)
 
 
 def render(error: ApiError, call: ApiCall) -> web.Response:
     """Return an error as the query protocol does."""
-    blamed = "Receiver" if error.code.status >= _SERVER_SIDE else "Sender"
-    told = _element("Type", blamed) + _element("Code", error.code.name) + _element("Message", error.message)
+    code = _NAMES.get(error.code, error.code)
+    message = error.message if error.message != error.code.message else code.message
+    blamed = "Receiver" if code.status >= _SERVER_SIDE else "Sender"
+    told = _element("Type", blamed) + _element("Code", code.name) + _element("Message", message)
     request_id = _element("RequestId", call.request_id)
-    return _respond(error.code.status, "ErrorResponse", f"<Error>{told}</Error>{request_id}", call)
+    return _respond(code.status, "ErrorResponse", f"<Error>{told}</Error>{request_id}", call)
 
 
 def _xml(status: int, root: str, inner: str, call: ApiCall) -> web.Response:

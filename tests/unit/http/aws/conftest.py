@@ -36,9 +36,11 @@ from proxy.core.registry.templates import TemplateAdministration
 from proxy.core.rules import RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.validation import RuleValidator
+from proxy.http import body
 from proxy.http.aws.dispatch import Api
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.middleware import errors, observe
+from proxy.model.access_keys import AccessKey
 from proxy.model.errors import UpstreamError
 from proxy.model.rule import CacheRule
 from proxy.storage.metadata.memory import MemoryMetadataStore
@@ -67,8 +69,11 @@ class Probes:
 class Client:
     """A client of boto3: called with an operation and its parameters, it works in a thread."""
 
-    def __init__(self, service: str, url: str, region: str, *, validate: bool) -> None:
+    def __init__(
+        self, service: str, url: str, region: str, *, validate: bool = True, key: AccessKey | None = None
+    ) -> None:
         self._service, self._url, self._region, self._validate = service, url, region, validate
+        self._key = key
         self._client: Any = None
 
     async def __call__(self, operation: str, /, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3 has it
@@ -81,6 +86,14 @@ class Client:
             await self(operation, **parameters)
         error = caught.value.response["Error"]
         return error["Code"], error["Message"]
+
+    async def presigned(self, operation: str, expires: int, method: str = "GET") -> str:
+        """Return a URL that stands for the operation."""
+
+        def presign() -> str:
+            return str(self._made().generate_presigned_url(operation, ExpiresIn=expires, HttpMethod=method))
+
+        return await asyncio.to_thread(presign)
 
     async def pages(self, operation: str, /, **parameters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - as boto3 has it
         """Return the pages that boto3's paginator gets."""
@@ -113,6 +126,8 @@ class Client:
                 region_name=self._region,
                 endpoint_url=self._url,
                 config=config,
+                aws_access_key_id=self._key.id if self._key is not None else None,
+                aws_secret_access_key=self._key.secret if self._key is not None else None,
             )
         return self._client
 
@@ -220,6 +235,7 @@ async def api(
     """Serve the AWS APIs, on loopback."""
     surface = await asyncio.to_thread(Api, services, settings.server.public_url)
     application = web.Application(middlewares=[observe(Metrics(), Lifecycle()), errors])
+    application[body.PATIENCE] = 60
     application.router.add_post("/", surface.answer)
     async with TestServer(application) as server:
         yield Bench(settings, services, metadata, book, clock, probes, str(server.make_url("/")))

@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.config.settings import MirrorSettings, ServerSettings
+from proxy.core.access.caller import Caller
 from proxy.core.ports import RepositoryUnknownError, StorageFullError
 from proxy.core.registry.administration import Administration
 from proxy.http.aws import ecr, secretsmanager
@@ -25,7 +26,7 @@ from proxy.http.aws.sts import identity
 from proxy.http.server import Server
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.errors import ErrorCode, ProxyError
-from proxy.model.principal import ANONYMOUS, Principal
+from proxy.model.principal import Principal
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from tests.unit.http.aws.conftest import Boto
 from tests.unit.http.conftest import Stack
@@ -99,7 +100,7 @@ async def connection(server: Server) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 def call(services: Administration) -> ApiCall:
-    return ApiCall(services, services.identity, "http://localhost:5000", ANONYMOUS, "id")
+    return ApiCall(services, services.identity, "http://localhost:5000", Caller(), "id")
 
 
 async def test_an_answer_carries_the_id_that_the_log_has(connection: Connection) -> None:
@@ -428,7 +429,7 @@ async def test_boto3_understands_what_sts_refuses(boto: Boto) -> None:
 
 
 def test_a_name_is_written_so_that_it_stays_text(call: ApiCall) -> None:
-    named = replace(call, principal=Principal("<a> & b"))
+    named = replace(call, caller=Caller(Principal("<a> & b")))
     answer = identity.answer(named, b"Action=GetCallerIdentity")
     assert isinstance(answer.body, bytes)
     told = ET.fromstring(answer.body)  # noqa: S314 - made by this program

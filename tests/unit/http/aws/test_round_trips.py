@@ -24,6 +24,7 @@ from botocore.model import OperationModel
 
 from proxy.config.settings import Settings
 from proxy.core.registry.administration import Administration
+from proxy.http import body
 from proxy.http.aws import ecr as ecr_operations
 from proxy.http.aws import secretsmanager as secret_operations
 from proxy.http.aws.dispatch import Api
@@ -389,6 +390,7 @@ async def ill(services: Administration) -> AsyncIterator[Ill]:
         return render(ApiError(told.fault), "id") if told.requests <= told.times else await handler(request)
 
     application = web.Application(middlewares=[observe(Metrics(), Lifecycle()), errors, fail])
+    application[body.PATIENCE] = 60
     application.router.add_post("/", (await asyncio.to_thread(Api, services)).answer)
     async with TestServer(application) as server:
         told.url = str(server.make_url("/"))

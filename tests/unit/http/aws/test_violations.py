@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.access.caller import Caller
 from proxy.core.registry.administration import Administration
 from proxy.http.aws import ecr, secretsmanager
 from proxy.http.aws.dispatch import Api
@@ -18,7 +19,6 @@ from proxy.http.aws.operations import ApiCall, Operation, State
 from proxy.http.aws.protocol import Codec
 from proxy.http.aws.validation import UnfitError, check
 from proxy.model.api_errors import ApiError
-from proxy.model.principal import ANONYMOUS
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from tests.support.api_shapes import sample, violations
 from tests.unit.http.aws.contents import Contents
@@ -42,7 +42,7 @@ Snapshot = Callable[[], dict[str, Any]]
 
 @pytest.fixture
 def call(services: Administration) -> ApiCall:
-    return ApiCall(services, services.identity, "http://localhost:5000", ANONYMOUS, "id")
+    return ApiCall(services, services.identity, "http://localhost:5000", Caller(), "id")
 
 
 @pytest.fixture
