@@ -72,6 +72,16 @@ class Metrics:
             ["rule", "reason"],
             registry=self.registry,
         )
+        self.warm_answers = Counter(
+            "pullthrough_warm_answers",
+            "Answers about kept manifests and small blobs, by kind (manifest, blob) and outcome: hit (given from "
+            "memory), miss (looked up, and kept in memory).",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self.memory_bytes = Gauge(
+            "pullthrough_memory_bytes", "Bytes of manifests and small blobs held in memory.", registry=self.registry
+        )
         self.ratelimit_remaining = Gauge(
             "pullthrough_ratelimit_remaining",
             "Pulls that the upstream still grants in its window, as it last told.",
@@ -93,10 +103,28 @@ class Metrics:
         self.breaker_open = Gauge(
             "pullthrough_breaker_open", "1 while an upstream host is left alone.", ["host"], registry=self.registry
         )
+        self.audit_events = Counter(
+            "pullthrough_audit_events",
+            "Events written to the audit trail: change, refusal.",
+            ["event"],
+            registry=self.registry,
+        )
+        self.audit_failures = Counter(
+            "pullthrough_audit_failures", "Audit events that could not be written.", registry=self.registry
+        )
         self.certificate_expires = Gauge(
             "pullthrough_tls_certificate_expires_timestamp",
             "When the certificate of the listeners expires, in seconds since 1970; 0 without TLS.",
             registry=self.registry,
+        )
+        self.requests_limited = Counter(
+            "pullthrough_requests_limited",
+            "Requests answered with 429 because one client made too many, by how the client was known.",
+            ["scheme"],
+            registry=self.registry,
+        )
+        self.connections = Gauge(
+            "pullthrough_connections", "Connections of clients that are open now.", registry=self.registry
         )
         self.reload_ok = Gauge(
             "pullthrough_config_last_reload_ok",
@@ -104,6 +132,28 @@ class Metrics:
             registry=self.registry,
         )
         self.reload_ok.set(1)
+        self.identity_keys_fetched = Counter(
+            "pullthrough_identity_keys_fetched",
+            "Times that an identity provider was asked for its keys, by provider and outcome: fetched, unreachable, "
+            "timeout, status (an answer other than 200), invalid.",
+            ["provider", "outcome"],
+            registry=self.registry,
+        )
+
+        self.password_checks = Counter(
+            "pullthrough_password_checks",
+            "Passwords of users that were checked, by outcome: right, wrong (both cost a computation of bcrypt), "
+            "cached (the answer was known, or on its way), limited (refused unheard).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.identity_file_ok = Gauge(
+            "pullthrough_identity_file_ok",
+            "1 while what a file of users or access keys holds is in force, by setting; 0 while it is at fault, and "
+            "what it held before is in force.",
+            ["setting"],
+            registry=self.registry,
+        )
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
