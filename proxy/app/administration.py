@@ -31,6 +31,7 @@ from proxy.storage.errors import StoreUnusableError
 from proxy.storage.keys import KeyUnusableError, load_or_make_keys, parse_keys
 from proxy.storage.layout import Layout
 from proxy.storage.sealing import AesGcmSealer
+from proxy.telemetry.audit import AuditTrail
 from proxy.upstream.aws_secrets import AwsSecrets
 from proxy.upstream.configured_secrets import ConfiguredSecrets
 
@@ -58,6 +59,7 @@ class Parts:
     images: ImageAdministration
     layers: LayerAdministration
     passwords: RegistryPasswords
+    audit: AuditTrail
 
 
 async def open_secrets(
@@ -85,16 +87,12 @@ def administer(parts: Parts, secrets: Secrets) -> Administration:
     """Return the services of administrators; nothing runs yet."""
     store, identity, clock = parts.store, parts.identity, parts.clock
     interval = parts.settings.registry.lifecycle_interval.total_seconds()
+    prober = RuleProber(parts.validator, secrets.resolver)
+    rules = RuleAdministration(store, parts.rules, parts.settings, secrets=secrets.resolver, prober=prober, clock=clock)
+    parts.rules.follow(rules.refresh)
     return Administration(
         identity=identity,
-        rules=RuleAdministration(
-            store,
-            parts.rules,
-            parts.settings,
-            secrets=secrets.resolver,
-            prober=RuleProber(parts.validator, secrets.resolver),
-            clock=clock,
-        ),
+        rules=rules,
         secrets=secrets.administration,
         policies=PolicyAdministration(store, identity),
         registry=RegistryAdministration(store, identity),
@@ -103,7 +101,7 @@ def administer(parts: Parts, secrets: Secrets) -> Administration:
         ),
         resource_tags=ResourceTagAdministration(store, identity),
         templates=TemplateAdministration(store, identity, clock),
-        lifecycle=LifecycleAdministration(store, identity, clock, parts.tasks, interval=interval),
+        lifecycle=LifecycleAdministration(store, identity, clock, parts.tasks, interval=interval, audit=parts.audit),
         images=parts.images,
         layers=parts.layers,
         passwords=parts.passwords,

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from proxy.app.administration import Parts, Secrets, administer, configured_places, open_secrets
-from proxy.app.store import open_store
+from proxy.app.store import Store, open_store
+from proxy.config.auth import AuthSettings
 from proxy.config.settings import Settings
 from proxy.core.admission import Admission
 from proxy.core.blobs import BlobService
@@ -17,7 +18,7 @@ from proxy.core.deletions import DeletionService
 from proxy.core.fills import Fills
 from proxy.core.imports import Importer
 from proxy.core.listings import ListingService
-from proxy.core.manifests import ManifestService
+from proxy.core.manifests import ManifestAnswer, ManifestService
 from proxy.core.policy import Policy
 from proxy.core.ports import Sample
 from proxy.core.pushes import PushService
@@ -36,9 +37,12 @@ from proxy.core.tasks import Tasks
 from proxy.core.uploads import UploadService
 from proxy.core.upstreams import Upstreams
 from proxy.core.validation import RuleValidator, Validation
+from proxy.core.warm import ContentMemory, WarmAnswers
 from proxy.model.rule import CacheRule
 from proxy.storage.errors import StoreUnusableError
 from proxy.storage.keys import load_or_make_keys
+from proxy.storage.layout import Layout
+from proxy.telemetry.audit import AuditFile, AuditTrail, NoAudit
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 
@@ -67,6 +71,8 @@ class Core:
     validator: RuleValidator
     metrics: Metrics
     tasks: Tasks
+    audit: AuditTrail
+    store: Store
 
 
 @asynccontextmanager
@@ -83,7 +89,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             keys = await asyncio.to_thread(load_or_make_keys, store.layout, "passwords")
         except StoreUnusableError as error:
             raise StartupError(str(error)) from error
-        metadata = store.metadata
+        metadata, audit = store.metadata, audit_trail(settings, metrics)
+        stack.callback(audit.close)
         client = await stack.enter_async_context(
             UpstreamClient(settings.upstreams, clock, metrics, secrets=secrets.resolver)
         )
@@ -91,12 +98,15 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         policy = Policy.of(settings.upstreams, settings.registry)
         upstreams = Upstreams(client, tasks, clock, policy, metrics)
         creator = RepositoryCreator(metadata, identity, clock)
-        contents = ManifestContents(metadata, store.blobs, creator=creator)
+        memory = ContentMemory(settings.storage.memory, metrics)
+        contents = ManifestContents(metadata, store.blobs, memory, creator=creator)
         min_free = settings.storage.min_free
         fills = Fills(store.partials, store.blobs, tasks, clock, settings.fills, settings.upstreams, min_free, metrics)
         rules = RuleBook(RuleSet.of(settings))
-        manifests = ManifestService(metadata, contents, upstreams)
-        blobs = BlobService(metadata, store.blobs, fills, upstreams, creator)
+        warm_manifests = WarmAnswers[ManifestAnswer]("manifest", metadata, memory, metrics)
+        manifests = ManifestService(metadata, contents, upstreams, warm_manifests)
+        warm_blobs = WarmAnswers[None]("blob", metadata, memory, metrics)
+        blobs = BlobService(metadata, store.blobs, fills, upstreams, creator, warm_blobs)
         admission = Admission(store.blobs, min_free)
         repositories = RepositoryService(metadata, creator, clock, policy)
         uploads = UploadService(
@@ -130,6 +140,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             images=ImageAdministration(metadata, locator, manifests, pushes, listings, identity, pulls.manifest_pulled),
             layers=LayerAdministration(metadata, locator, uploads, blobs, store.blobs, identity),
             passwords=RegistryPasswords(keys[0], clock, *keys[1:]),
+            audit=audit,
         )
         administration = administer(parts, secrets)
         await administration.rules.load()
@@ -150,7 +161,18 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             validator=parts.validator,
             metrics=metrics,
             tasks=tasks,
+            audit=audit,
+            store=store,
         )
+
+
+def audit_trail(settings: Settings, metrics: Metrics) -> AuditFile | NoAudit:
+    """Return where these settings have audit events written; nothing is opened yet, and the caller closes it."""
+    layout = Layout(settings.storage.path)
+    path = settings.audit.path or (layout.audit if isinstance(settings.auth, AuthSettings) else None)
+    if path is None:
+        return NoAudit()
+    return AuditFile(path, metrics, max_size=settings.audit.max_size, keep=settings.audit.keep)
 
 
 async def validate_rule(settings: Settings, rules: RuleSet, rule: CacheRule, sample: Sample | None) -> Validation:

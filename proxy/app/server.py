@@ -5,20 +5,27 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
+from proxy.app.access import Access, open_access
 from proxy.app.core import Core, StartupError, open_core
-from proxy.config.reload import Reloader
+from proxy.config.reload import Reloader, changed_keys
 from proxy.config.settings import Settings
 from proxy.core.rules import RuleSet
 from proxy.http.aws.dispatch import Api
-from proxy.http.server import Server, StartError
+from proxy.http.listening import Sockets, StartError
+from proxy.http.server import STOPPING, Server
 from proxy.http.services import Services
 from proxy.model.rule import CacheRule
+from proxy.telemetry.audit import AuditEvent, AuditKind
+from proxy.telemetry.exposition import OwnMetrics, WorkersMetrics
 from proxy.telemetry.logging import LogControl, configure_logging
+
+_BEAT_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +37,75 @@ class Running:
     rules: Sequence[CacheRule]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of a process among several that serve together.
+
+    `sockets` are what they all accept connections from. `folder` is where they find each other, `slot` this one's
+    number. `beat` tells whoever supervises them that the process is well; it is called every second.
+    """
+
+    sockets: Sockets
+    folder: Path
+    slot: int
+    beat: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a process serves by: its configuration, as loaded from `path`, its logs, and its place (None: alone)."""
+
+    settings: Settings
+    path: Path
+    log: LogControl
+    place: Place | None = None
+
+
 def run_server(settings: Settings, config_path: Path, *, greet: Callable[[Running], None]) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the exit code of the process. Raises `StartupError`."""
     log = configure_logging(settings.log.level, settings.log.format, permanent=True)
+    run_until_told(Post(settings, config_path, log), greet)
+    return 0
+
+
+def run_until_told(post: Post, greet: Callable[[Running], None]) -> None:
+    """Serve in this process until a signal ends it. Raises `StartupError`."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, config_path, log, greet))
+        runner.run(_serve(post, greet))
 
 
-async def _serve(settings: Settings, config_path: Path, log: LogControl, greet: Callable[[Running], None]) -> int:
-    async with open_core(settings) as core:
+async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
+    settings, place = post.settings, post.place
+    async with open_core(settings) as core, open_access(settings, core) as access:
 
         def apply(changed: Settings) -> None:
+            keys = ", ".join(changed_keys(reloader.current, changed))
             core.secrets.configured.configure(changed.secrets.values)
             core.administration.rules.configure(changed)
-            log.set_level(changed.log.level)
+            access.configure(changed)
+            post.log.set_level(changed.log.level)
+            event = AuditEvent(
+                AuditKind.CHANGE,
+                "config:Reload",
+                principal="local:file",
+                scheme="local",
+                subject=str(post.path),
+                reference=keys,
+            )
+            core.tasks.spawn("tell the audit trail of the configuration", core.audit.record(event))
 
-        reloader = Reloader(config_path, settings, apply, core.metrics, os.environ, RuleSet.of)
-        server = Server(await services_of(settings, core), settings.mirrors)
+        reloader = Reloader(post.path, settings, apply, core.metrics, os.environ, RuleSet.of)
+        services = await services_of(settings, core, access)
+        if place is not None:
+            exposition = WorkersMetrics(core.metrics, place.folder, place.slot)
+            services = replace(services, exposition=exposition)
+            core.tasks.spawn("tell other workers the metrics", exposition.serve())
+            core.tasks.spawn("tell the supervisor", _beat(place))
+        server = Server(services, settings.mirrors, place.sockets if place is not None else None)
 
         def reload() -> None:
             reloader.request()
+            access.request()
             server.renew()
 
         # Before the addresses are known to anyone: an early SIGHUP would end the process.
@@ -69,17 +125,22 @@ async def _serve(settings: Settings, config_path: Path, log: LogControl, greet: 
         # What is there now stays: a collection that looks at all of it again holds up every request.
         gc.collect()
         gc.freeze()
-        greet(Running(_addresses(server), settings, core.rules.current.rules))
-        await server.wait()
+        greet(Running(addresses_of(server), settings, core.rules.current.rules))
+        await server.wait(STOPPING if place is None else (signal.SIGTERM, signal.SIGQUIT))
         # No new fill begins; those under way serve the answers that still run, then stay behind as partials.
         core.tasks.draining = True
         await server.stop()
         await core.notes.write()
-    return 0
 
 
-async def services_of(settings: Settings, core: Core) -> Services:
-    """Return what the HTTP surfaces need of `core`, under these settings."""
+async def _beat(place: Place) -> None:
+    while True:
+        place.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
+async def services_of(settings: Settings, core: Core, access: Access) -> Services:
+    """Return what the HTTP surfaces need of `core` and `access`, under these settings."""
     return Services(
         rules=core.rules,
         manifests=core.manifests,
@@ -91,15 +152,22 @@ async def services_of(settings: Settings, core: Core) -> Services:
         pushes=core.pushes,
         deletions=core.deletions,
         metrics=core.metrics,
+        exposition=OwnMetrics(core.metrics),
+        audit=core.audit,
         server=settings.server,
         ready=lambda: not core.tasks.draining,
-        auth=settings.auth,
+        rates=access.rates,
+        authorizer=access.authorizer,
+        authentication=access.authentication,
+        client_ca=access.client_ca,
+        guarded=settings.auth is None,
         chunk_min_length=settings.uploads.chunk_min_length,
-        api=await asyncio.to_thread(Api, core.administration, settings.server.public_url),
+        api=await asyncio.to_thread(Api, core.administration, settings.server.public_url, access.guard),
     )
 
 
-def _addresses(server: Server) -> list[tuple[str, str]]:
+def addresses_of(server: Server) -> list[tuple[str, str]]:
+    """Return where a server listens, as (label, URL): the registry itself first."""
     found = [("registry", server.address)]
     found += [(f"mirror of {rule}", address) for rule, address in server.mirror_addresses.items()]
     return [

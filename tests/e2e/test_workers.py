@@ -1,0 +1,208 @@
+"""Several worker processes that serve as one server."""
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import boto3
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support import images
+from tests.support.downloads import Download, download
+from tests.support.faulty_registry import FaultyRegistry
+from tests.support.processes import listens
+from tests.support.pullthrough import PROGRAM, Pullthrough
+
+pytestmark = pytest.mark.e2e
+
+MIB = 1 << 20
+WORKERS = 3
+CONTENT = images.noise(11, 8 * MIB)
+IMAGE = images.of_blobs(b"{}", [CONTENT])
+DIGEST = IMAGE.layers[0]
+PATH = f"/v2/up/app/blobs/{DIGEST}"
+
+
+def workers_of(proxy: Pullthrough) -> set[int]:
+    """Return the processes that serve, by their process ids."""
+    pid = proxy.process.pid
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def answering(proxy: Pullthrough) -> dict[str, bool]:
+    """Return which workers a scrape found, by their numbers."""
+    with urllib.request.urlopen(f"{proxy.url}/metrics", timeout=10) as answer:  # noqa: S310 - loopback only
+        text = answer.read().decode()
+    return {
+        sample.labels["worker"]: sample.value == 1
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "pullthrough_worker_up"
+    }
+
+
+def all_serve(proxy: Pullthrough) -> bool:
+    found = answering(proxy)
+    return len(found) >= WORKERS and all(found[str(slot)] for slot in range(WORKERS))
+
+
+@asynccontextmanager
+async def serving(folder: Path, upstream: FaultyRegistry) -> AsyncIterator[Pullthrough]:
+    upstream.add("app", "1", IMAGE)
+    rules = [{"prefix": "up", "upstream": upstream.url, "ns": True}]
+    proxy = Pullthrough(folder / "proxy", {"server": {"workers": WORKERS}, "rules": rules})
+    await asyncio.to_thread(proxy.start)
+    try:
+        await asyncio.to_thread(proxy.process.wait_until, lambda: all_serve(proxy), "all workers serve")
+        yield proxy
+    finally:
+        await asyncio.to_thread(proxy.stop)
+
+
+async def test_cold_clients_of_all_workers_share_one_upstream_transfer(tmp_path: Path) -> None:
+    async with FaultyRegistry(pace=16 * MIB) as upstream, serving(tmp_path, upstream) as proxy:
+
+        def pull(_: int) -> Download:
+            return download(proxy.port, PATH, CONTENT)
+
+        with ThreadPoolExecutor(24) as clients:
+            loop = asyncio.get_running_loop()
+            done = await asyncio.gather(*(loop.run_in_executor(clients, pull, number) for number in range(24)))
+        assert {(one.status, one.whole, one.right) for one in done} == {(200, True, True)}
+        assert len(upstream.blob_gets(DIGEST)) == 1
+
+
+async def test_metrics_tell_each_worker_apart(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+        assert await asyncio.to_thread(answering, proxy) == {str(slot): True for slot in range(WORKERS)}
+
+
+async def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+        before = workers_of(proxy)
+        os.kill(min(before), signal.SIGKILL)
+
+        def replaced() -> bool:
+            now = workers_of(proxy)
+            return min(before) not in now and len(now) == WORKERS and all_serve(proxy)
+
+        await asyncio.to_thread(proxy.process.wait_until, replaced, "the worker is replaced")
+        assert len(before & workers_of(proxy)) == WORKERS - 1
+        done = await asyncio.to_thread(download, proxy.port, PATH, CONTENT)
+        assert (done.status, done.right) == (200, True)
+
+
+async def test_hup_reloads_every_worker_in_place_while_a_fill_goes_on(tmp_path: Path) -> None:
+    async with FaultyRegistry(hold_at={DIGEST: 2 * MIB}) as upstream, serving(tmp_path, upstream) as proxy:
+        before = workers_of(proxy)
+        async with aiohttp.ClientSession(proxy.url) as client, client.get(PATH) as answer:
+            received = await answer.content.readexactly(MIB)
+            document = yaml.safe_load(proxy.file.read_text())
+            document["rules"].append({"prefix": "more", "upstream": upstream.url})
+            proxy.file.write_text(yaml.safe_dump(document))
+            os.kill(proxy.process.pid, signal.SIGHUP)
+
+            def reloaded() -> bool:
+                return len(proxy.events("config.reloaded")) == WORKERS
+
+            await asyncio.to_thread(proxy.process.wait_until, reloaded, "all workers reloaded")
+            upstream.release()
+            received += await answer.read()
+        assert received == CONTENT
+        assert workers_of(proxy) == before
+        answers = await asyncio.gather(*(_status(proxy, "/v2/more/app/manifests/1") for _ in range(12)))
+        assert set(answers) == {200}
+        assert len(upstream.blob_gets(DIGEST)) == 1
+
+
+async def _status(proxy: Pullthrough, path: str) -> int:
+    # A connection of its own, so that any worker may take it.
+    async with aiohttp.ClientSession(proxy.url) as client, client.get(path) as answer:
+        return answer.status
+
+
+async def test_a_rule_made_through_one_worker_is_in_force_for_the_next_request_to_any(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+        ecr = boto3.client(
+            "ecr",
+            endpoint_url=proxy.url,
+            region_name="us-east-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+        )
+        for number in range(10):
+            made = {"ecrRepositoryPrefix": f"made{number}", "upstreamRegistryUrl": upstream.url}
+            await asyncio.to_thread(ecr.create_pull_through_cache_rule, **made)
+            path = f"/v2/made{number}/app/manifests/1"
+            assert set(await asyncio.gather(*(_status(proxy, path) for _ in range(6)))) == {200}
+        await asyncio.to_thread(ecr.close)
+
+
+async def test_usr2_replaces_all_workers_and_cuts_nothing_off(tmp_path: Path) -> None:
+    async with FaultyRegistry(hold_at={DIGEST: 2 * MIB}) as upstream, serving(tmp_path, upstream) as proxy:
+        before = workers_of(proxy)
+        async with aiohttp.ClientSession(proxy.url) as client, client.get(PATH) as answer:
+            received = await answer.content.readexactly(MIB)
+            os.kill(proxy.process.pid, signal.SIGUSR2)
+
+            def started() -> bool:
+                return len(workers_of(proxy) - before) == WORKERS
+
+            await asyncio.to_thread(proxy.process.wait_until, started, "new workers are there")
+            assert await _status(proxy, "/v2/up/app/manifests/1") == 200
+            upstream.release()
+            received += await answer.read()
+        assert received == CONTENT
+
+        def alone() -> bool:
+            return workers_of(proxy).isdisjoint(before)
+
+        await asyncio.to_thread(proxy.process.wait_until, alone, "the old workers have ended")
+
+
+async def test_term_lets_running_answers_end_whole(tmp_path: Path) -> None:
+    async with FaultyRegistry(hold_at={DIGEST: 2 * MIB}) as upstream, serving(tmp_path, upstream) as proxy:
+        async with aiohttp.ClientSession(proxy.url) as client, client.get(PATH) as answer:
+            received = await answer.content.readexactly(MIB)
+            proxy.process.terminate()
+            await asyncio.to_thread(proxy.process.wait_until, lambda: not listens(proxy.port), "it stops listening")
+            upstream.release()
+            received += await answer.read()
+        assert received == CONTENT
+        assert await asyncio.to_thread(proxy.process.wait, 20) == 0
+
+
+async def test_workers_end_when_nobody_supervises_them_any_more(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+        workers = workers_of(proxy)
+        # Killed, not asked: it passes nothing on.
+        await asyncio.to_thread(proxy.kill)
+        await asyncio.wait_for(asyncio.to_thread(wait_for_the_end_of, workers), 20)
+
+
+def wait_for_the_end_of(processes: set[int]) -> None:
+    """Return once none of the processes is there; they are no children of the test, which could wait for them."""
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            select.select([os.pidfd_open(pid)], [], [])
+
+
+def test_what_keeps_a_server_from_starting_is_told_once(tmp_path: Path) -> None:
+    proxy = Pullthrough(tmp_path / "proxy", {"server": {"workers": WORKERS}})
+    with socket.create_server(("127.0.0.1", proxy.port)):
+        ended = subprocess.run(
+            [*PROGRAM, "serve", "--config", str(proxy.file)], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.count("is already in use") == 1
