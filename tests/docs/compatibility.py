@@ -13,7 +13,7 @@ INTRODUCTION = """\
 
 The port of the registry also answers the APIs of Amazon ECR, of a part of AWS Secrets Manager (the credentials of cache
 rules) and of STS as far as SDKs ask who they are. boto3, the AWS CLI, Terraform and every SDK that speaks AWS JSON 1.1
-work unchanged; they need the endpoint, and any access key: none is checked.
+work unchanged; they need the endpoint and an access key. Without `auth` any will do; with it, see [below](#signatures).
 
 ```sh
 export AWS_ENDPOINT_URL=http://localhost:5000 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
@@ -54,7 +54,7 @@ them also holds in `relaxed`.
 
 | | behaviour | `ecr` | `relaxed` |
 | --- | --- | --- | --- |
-| 1 | `aws ecr get-login-password`, then `docker login`; the password says 12 hours | yes; it is not demanded so far | the same |
+| 1 | `aws ecr get-login-password`, then `docker login`; the password says 12 hours | yes; it is demanded where `auth` is set | the same |
 | 2 | a first pull makes the repository, digest for digest as upstream | yes, with all images of an index | yes, with the image that is used |
 | 3 | upstreams that need a secret are refused without one, and so are secrets that are not there | yes | any upstream is taken; secrets that are not there are refused |
 | 4 | no request upstream inside the window, one check after it, none by digest | 24 hours | 5 minutes |
@@ -79,6 +79,24 @@ what they mean everywhere in AWS: `SerializationException` (the body is not a JS
 as a full disk, is `ServiceUnavailable` with 503: SDKs try it again. A fault of this program is `ServerException` with 500;
 the log has it under the request id that SDKs show.
 
+## Signatures
+
+With `auth`, each request is signed by one of the keys of `auth.access_keys` (Signature Version 4), in its header or, as a
+presigned URL, in its query; or the connection shows a client certificate. Region and service of the signature are those
+of the registry, STS also takes `us-east-1`. Clocks may be five minutes apart. The body is always signed
+(`UNSIGNED-PAYLOAD` is refused), and so are Host and every `X-Amz-*` header but `X-Amz-User-Agent`. Session tokens are
+unknown here: keys are permanent.
+
+What fails has AWS's names: `MissingAuthenticationTokenException`, `IncompleteSignatureException`,
+`UnrecognizedClientException`, `InvalidSignatureException` (its message says which: wrong secret, expired, not yet
+current, other region, other service), `AccessDeniedException` and `ThrottlingException`, all with status 400; STS answers
+its own: `MissingAuthenticationToken`, `InvalidClientTokenId` and `SignatureDoesNotMatch` with 403, `IncompleteSignature`
+and `Throttling` with 400.
+
+The column *needs* names the action that a policy must grant on the repositories that the request names; where it names
+none, on all (`**`). Where a name stands for another repository (`docker-hub/nginx` for `docker-hub/library/nginx`), it
+must be granted on both. *known* is open to whoever is known. A refusal is the same whether the repository exists or not.
+
 A `registryId` other than the registry's own account is a registry that is not here: its repositories are not found, and
 what concerns the registry itself is `InvalidParameterException`.
 
@@ -91,7 +109,7 @@ what concerns the registry itself is `InvalidParameterException`.
 
 STS = (
     "GetCallerIdentity",
-    "The account is `registry.account_id`; the caller is its root, because no access key is checked.",
+    "The account is `registry.account_id`. With `auth` the caller is the user that owns the key, whose name `UserId` is; without, it is the account's root.",
 )
 
 SERVICES: Mapping[str, tuple[str, str, Mapping[str, Operation]]] = {
@@ -110,16 +128,23 @@ def models() -> Mapping[str, list[str]]:
     return {service: sorted(session.get_service_model(service).operation_names) for service in (*SERVICES, "sts")}
 
 
-def rows(service: str) -> list[tuple[str, str, str]]:
-    """Return (operation, state, differences) of every operation in the model of a service."""
+def needs(operation: Operation) -> str:
+    """Return what a policy must grant for an operation."""
+    return operation.action.value if operation.action is not None else "known"
+
+
+def rows(service: str) -> list[tuple[str, str, str, str]]:
+    """Return (operation, state, what it needs, differences) of every operation in the model of a service."""
     found = []
     for name in models()[service]:
         if service == "sts":
             offered, sentence = STS
-            state, differences = (State.ACTS, sentence) if name == offered else (State.REFUSED, "")
+            told = (State.ACTS, "known", sentence) if name == offered else (State.REFUSED, "known", "")
         else:
             operation = SERVICES[service][2].get(name)
-            state = State.REFUSED if operation is None else operation.state
-            differences = "" if operation is None else operation.differences
-        found.append((f"`{name}`", state.value, differences or "-"))
+            told = (State.REFUSED, "known", "")
+            if operation is not None:
+                told = operation.state, needs(operation), operation.differences
+        state, need, differences = told
+        found.append((f"`{name}`", state.value, need, differences or "-"))
     return found

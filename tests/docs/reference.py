@@ -23,7 +23,7 @@ from proxy.config.settings import LIVE
 from proxy.config.values import format_duration, format_size
 from proxy.model.errors import ErrorCode, UpstreamFailure
 from proxy.telemetry.metrics import Metrics
-from tests.docs import compatibility
+from tests.docs import compatibility, matrix
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOTE = "<!-- Generated: `python -m tests.docs.reference`. Change what is described, not this page. -->"
@@ -105,6 +105,12 @@ SECTIONS = {
     "secrets.values[].access_token": "Where the password or token is. Exactly one of both.",
     "secrets.aws": "AWS Secrets Manager, asked last, as the AWS identity that boto3 finds; not asked without this section.",
     "": "On the top level of the file.",
+    "auth": "With this section nobody may do what no policy grants; at least one of `htpasswd`, `access_keys`, `oidc` and "
+    "`client_ca` says who can be known. What is in the files is read again when it changes.",
+    "auth.oidc[]": "Identity providers (OpenID Connect) whose tokens are taken: those of CI jobs, for example.",
+    "auth.policies[]": "Who may do what. What none of them grants is refused; a caller who is known may what `anonymous` may, too.",
+    "audit": "What was changed, and what was refused, and to whom: one JSON line each.",
+    "server.limits": "What one client may ask of the server, so that others are served too.",
     "rules[]": "Cache rules: `<prefix>/<name>` here is `<name>` at the upstream. Prefixes match whole segments; the longest "
     "one wins. Names outside every prefix are hosted here: they are pushed to, and never go upstream.",
     "rules[].credentials": "Exactly one way: `username` with `password`, or `docker_config`, or `helper`, or `ecr`, or `secret`.",
@@ -149,6 +155,8 @@ def kind_of(annotation: Any) -> str:  # noqa: ANN401 - an annotation can be anyt
         return f"list of {kind_of(found.item)}"
     if found.kind is Kind.MAPPING:
         return "mapping"
+    if found.words:
+        return " or ".join([*(f"`{word}`" for word in found.words), "a section"])
     inner = (
         next((part for part in get_args(annotation) if part is not type(None)), annotation)
         if found.optional
@@ -183,6 +191,8 @@ def default_of(field: FieldInfo) -> str:
         return f"`{format_duration(value)}`"
     if isinstance(value, ByteSize):
         return f"`{format_size(value)}`"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`".replace("'", '"')
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -220,8 +230,9 @@ WHEN = {
     ErrorCode.BLOB_UPLOAD_INVALID: "A chunk does not begin where the upload stands or is not as long as it says, or another request writes to the upload. `Location` and `Range` tell where it goes on; clients that send chunks do so by themselves.",
     ErrorCode.BLOB_UPLOAD_UNKNOWN: "The upload was finished or cancelled, got no byte for `uploads.expire_after`, or was begun for another repository: push again.",
     ErrorCode.CONTENT_ENCODING_INVALID: "What is pushed carries `Content-Encoding`, but a digest is that of the bytes as they are: something between the client and here compresses.",
-    ErrorCode.DENIED: "The upstream refused the rule's credentials, or its account may not read the repository: mend `credentials` of the rule that the message names. Or `allow` or `deny` of the rule keeps the name from being pulled: the message says which, and `pullthrough resolve` explains.",
+    ErrorCode.DENIED: "Who asks is known and may not do it: [`auth.policies`](security.md); or may pull what is kept, and it is not (`first_pull`). Or the upstream refused the rule's credentials, or its account may not read the repository: mend `credentials` of the rule that the message names. Or `allow` or `deny` of the rule keeps the name from being pulled: the message says which, and `pullthrough resolve` explains.",
     ErrorCode.DIGEST_INVALID: "A digest in the request is not `sha256:` with 64 or `sha512:` with 128 hexadecimal digits in lower case; or what was pushed is not what its digest names: nothing of it was kept, push again.",
+    ErrorCode.MALFORMED: "The request is no HTTP/1.1, or its line, a field or their number is longer than what is taken: look at what stands between client and here.",
     ErrorCode.MANIFEST_BLOB_UNKNOWN: "A manifest was pushed before what it names; `detail` lists the digests that the repository lacks. Indexes may name what is elsewhere with `registry.sparse_indexes`.",
     ErrorCode.MANIFEST_INVALID: "What was pushed is not a manifest that this registry keeps.",
     ErrorCode.MANIFEST_UNKNOWN: "The repository has no such tag or manifest, here or upstream; or it is not kept and the rule is offline.",
@@ -234,8 +245,9 @@ WHEN = {
     ErrorCode.SIZE_INVALID: "A manifest has more than 8 MiB.",
     ErrorCode.STORAGE_FULL: "The disk of the store is full, or has less than `storage.min_free` left: [make room](operations.md#the-store). Nothing that was confirmed is lost.",
     ErrorCode.TAG_INVALID: "The tag exists, points to another image, and is immutable: push another tag, or delete this one first; `pullthrough repositories show NAME` tells the policy. Or what was pushed to breaks the grammar of tags.",
-    ErrorCode.TOOMANYREQUESTS: "The upstream's rate limit, or this server's own limit, is reached, and nothing is kept to answer with. `Retry-After` tells when. Credentials raise the limit of Docker Hub.",
+    ErrorCode.TOOMANYREQUESTS: "The upstream's rate limit, or this server's own limit for it, is reached, and nothing is kept to answer with. Or who asks comes too often (`server.limits.requests_per_second`), or showed too many wrong passwords. `Retry-After` tells when. Credentials raise the limit of Docker Hub.",
     ErrorCode.UNAVAILABLE: "The server is shutting down, or its store cannot be used. The log tells which.",
+    ErrorCode.UNAUTHORIZED: "Who asks showed no credentials, wrong ones, or a token that is not good for this: `docker login`. `WWW-Authenticate` says how. Whether the thing exists is not told.",
     ErrorCode.UNKNOWN: "A fault of this program. The log has it under the `X-Request-ID` of the answer.",
     ErrorCode.UNSUPPORTED: "The method is not for this resource. Pushes and deletes go to the registry's own port, without `?ns=`, and into a repository under a rule's prefix only with `push: allow` in the rule.",
     ErrorCode.UPSTREAM_INVALID: "The upstream sent other bytes than the digest names, a web page (often a captive portal or a proxy's login), or led to an address that is not permitted; the message names the key that permits it.",
@@ -255,6 +267,7 @@ CAUSES = {
     UpstreamFailure.UNSUPPORTED: ("The upstream lacks this part of the API.", "Nothing: the fallback tag answers for referrers."),
     UpstreamFailure.REFUSED_TARGET: ("A redirect, token server or link led to a place that is not permitted.", "`token_realms` or `allow_private`, if it is meant."),
     UpstreamFailure.OFFLINE: ("This server, or the rule, is set offline.", "`offline`."),
+    UpstreamFailure.NOT_PERMITTED: ("Who asked may not have the upstream asked, only pull what is kept.", "`first_pull` in `auth.policies`."),
     UpstreamFailure.OVERLOADED: ("The predicted wait for a connection exceeds the budget.", "`max_connections` of the rule."),
     UpstreamFailure.CIRCUIT_OPEN: ("The host failed several times in a row and is left alone for a while.", "`upstreams.breaker_failures`, `breaker_reset`."),
 }  # fmt: skip
@@ -349,11 +362,23 @@ def options(command: Command) -> list[tuple[str, str]]:
 def ecr_compatibility() -> str:
     """Return docs/ecr-compatibility.md."""
     parts = [NOTE, "", compatibility.INTRODUCTION]
-    heads = ("operation", "state", "how it differs")
+    heads = ("operation", "state", "needs", "how it differs")
     for service, (title, note, _) in compatibility.SERVICES.items():
         parts += [f"### {title}", "", *([note, ""] if note else []), table(heads, compatibility.rows(service)), ""]
     parts += ["### AWS STS", "", table(heads, compatibility.rows("sts")), ""]
     return "\n".join(parts)
+
+
+# --- security -----------------------------------------------------------------------------------------------------
+
+MATRIX = ("<!-- matrix -->\n", "<!-- /matrix -->")
+"""Between them stands what is generated; the rest of the page is written by hand."""
+
+
+def security() -> str:
+    """Return docs/security.md."""
+    before, rest = (DOCS / "security.md").read_text(encoding="utf-8").split(MATRIX[0])
+    return f"{before}{MATRIX[0]}{matrix.text()}\n{MATRIX[1]}{rest.split(MATRIX[1])[1]}"
 
 
 PAGES = {
@@ -362,6 +387,7 @@ PAGES = {
     "errors.md": errors,
     "cli.md": command_line,
     "ecr-compatibility.md": ecr_compatibility,
+    "security.md": security,
 }
 
 

@@ -1,6 +1,5 @@
 """The command lines that ECR's users know: ``aws ecr`` makes rules and passwords, docker logs in, pulls and pushes."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,17 +46,6 @@ def cli(request: pytest.FixtureRequest, like_ecr: Registry, tmp_path: Path) -> A
     return AwsCli(toolbox, tmp_path / "cli", like_ecr.server.url, REGION, by_variable=by_variable)
 
 
-def log_in(docker: Docker, address: str, password: str) -> str:
-    """Return what docker says to a password of ``aws ecr get-login-password``."""
-    environment = docker.environment()
-    command = ["docker", "login", "--username", "AWS", "--password-stdin", address]
-    done = subprocess.run(
-        command, env=environment, input=password, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_docker_logs_in_and_pushes_to_the_uri_that_the_api_tells(
     like_ecr: Registry, cli: AwsCli, docker: Docker, image: Image, tmp_path: Path
 ) -> None:
@@ -65,7 +53,8 @@ def test_docker_logs_in_and_pushes_to_the_uri_that_the_api_tells(
     (described,) = cli.ask("ecr", "describe-repositories")["repositories"]
     uri = described["repositoryUri"]
     assert uri == made["repositoryUri"]
-    assert "Login Succeeded" in log_in(docker, uri.partition("/")[0], cli.text("ecr", "get-login-password").strip())
+    password = cli.text("ecr", "get-login-password").strip()
+    assert "Login Succeeded" in docker.log_in(uri.partition("/")[0], "AWS", password)
 
     images.write_archive(image, f"{uri}:1", tmp_path / "image.tar")
     docker.load(tmp_path / "image.tar")

@@ -8,7 +8,7 @@ from typing import Any
 from proxy.model.digest import Digest
 from tests.emulators import Emulator, Exchange, Route, Samples
 from tests.integration.scenarios.client_styles import Place
-from tests.integration.scenarios.product import Answered, Product, Registry, Stores, run_product
+from tests.integration.scenarios.product import Access, Answered, Product, Registry, Stores, run_product
 
 NAMESPACES = {"registry-1.docker.io": "docker.io"}
 PREFIXES = {"chainguard": "cgr"}
@@ -82,11 +82,13 @@ async def running(
     *,
     limits: dict[str, Any] | None = None,
     stores: Stores | None = None,
+    access: Access | None = None,
     **rule: Any,  # noqa: ANN401 - any key of a rule
 ) -> AsyncIterator[Bench]:
     """Run the product with a rule that has `rule`'s keys, and upstream settings that have those of `limits`."""
     with_account = rule.pop("with_account", None)
     made = replace(emulator.rule(with_account=with_account), **({"prefix": prefix_of(emulator)} | rule))
     clock: Any = emulator.clock
-    async with run_product([made], emulator.settings_with(**(limits or {})), clock, stores=stores) as product:
+    settings = emulator.settings_with(**(limits or {}))
+    async with run_product([made], settings, clock, stores=stores, access=access) as product:
         yield Bench(product, emulator)

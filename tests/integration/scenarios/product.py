@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,6 +38,9 @@ from proxy.upstream.client import UpstreamClient
 from proxy.upstream.retries import Retries
 from tests.support.clock import FakeClock
 from tests.support.writing import writing
+
+Access = Callable[[RuleBook, MemoryMetadataStore, FakeClock], Mapping[str, Any]]
+"""Returns the fields of `Services` that say who may do what."""
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -164,10 +167,12 @@ async def run_product(
     *,
     lookup: AbstractResolver | None = None,
     stores: Stores | None = None,
+    access: Access | None = None,
 ) -> AsyncIterator[Product]:
     """Run the product on free ports over stores in memory (new ones), with a mirror listener for each rule.
 
-    Pauses of its own (pacing, retries) take no time: they move the clock.
+    Everyone may do everything, unless `access` says otherwise. Pauses of its own (pacing, retries) take no time: they
+    move the clock.
     """
 
     async def sleep(seconds: float) -> None:
@@ -199,6 +204,7 @@ async def run_product(
             server=ServerSettings(port=0, drain_timeout=timedelta(0)),
             ready=lambda: True,
             **writing(book, (manifests, blobs), contents, (metadata, store, kept.uploads), clock, metrics),
+            **(access(book, metadata, clock) if access is not None else {}),
         )
         mirrors = [MirrorSettings(port=0, rule=rule.prefix) for rule in known]
         async with Server(services, mirrors) as server:

@@ -1,6 +1,7 @@
 """Upstreams that do not answer: clients get their headers in time all the same, from the cache or as an error."""
 
 from datetime import timedelta
+from typing import Any
 
 from proxy.config.settings import FillSettings, UpstreamSettings
 from tests.emulators import Emulator, Gate, Route
@@ -26,7 +27,7 @@ async def test_an_upstream_that_never_answers_is_504_and_kept_content_goes_on(em
         await bench.product.settle()
     emulator.faults.add(fault.delayed(Gate()), times=None)
     # One pull a second, as ECR Public grants, would leave no time at all.
-    keys = {"stale_after": timedelta(milliseconds=20), "requests_per_second": 1000.0}
+    keys: dict[str, Any] = {"stale_after": timedelta(milliseconds=20), "requests_per_second": 1000.0}
     async with running(emulator, stores=stores, limits=SHORT, **keys) as bench:
         for path in ("manifests/nested", f"blobs/{public.big_blob.digest}", "tags/list"):
             answered = await bench.registry.ask(bench.path(path))

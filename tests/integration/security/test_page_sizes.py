@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy.model.digest import Digest
 from tests.integration.scenarios.bench import Bench
 from tests.integration.security.pusher import Pusher, image
 
@@ -66,3 +67,36 @@ async def test_s17_the_place_to_go_on_at_is_no_way_in(hub: Bench, path: str, las
     assert answered.status in {200, 400}
     assert "X" not in answered.headers
     assert len(answered.body) < 20_000
+
+
+# As many as a request line holds: longer ones are refused unread.
+BOMBS = [
+    "n=1&",
+    "last=a&",
+    "ns=a&",
+    "a&",
+    "a=&",
+    "&",
+    "%26&",
+    "artifactType=a&",
+    "scope=a:b:pull&",
+    "tag=a&",
+    "digest=a&",
+]
+
+
+@pytest.mark.parametrize("path", [*LISTS, "/v2/", "/v2/token", "/livez", "/v2/team/app/manifests/latest"])
+@pytest.mark.parametrize("part", BOMBS)
+async def test_s17_thousands_of_parameters_are_refused_or_ignored(hub: Bench, path: str, part: str) -> None:
+    query = part * (8000 // len(part))
+    answered = await hub.registry.ask(f"{path}?{query}")
+    assert answered.status in {200, 400, 404}
+    assert len(answered.body) < 20_000
+
+
+@pytest.mark.parametrize("part", ["tag=t{}&", "tag=&", "tag=a%00&"])
+@pytest.mark.parametrize("reference", ["latest", str(Digest.of(b"{}"))])
+async def test_s17_thousands_of_tags_are_not_written(app: Pusher, reference: str, part: str) -> None:
+    query = "".join(part.format(number) for number in range(800))
+    answered = await app.ask(f"manifests/{reference}?{query}", method="PUT", content=b"{}")
+    assert answered.status == 400

@@ -9,9 +9,9 @@ import pytest
 from aiohttp.abc import AbstractResolver
 
 from proxy.config.settings import UpstreamSettings
+from proxy.core.buckets import Sleep
 from proxy.core.registry.secrets.ports import SecretLogins
 from proxy.telemetry.metrics import Metrics
-from proxy.upstream.buckets import Sleep
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.retries import Retries
 from tests.support.clock import FakeClock

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from yarl import URL
 
+from proxy.core.buckets import Bucket
 from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import Remote
-from proxy.upstream.buckets import Bucket
 from proxy.upstream.deadline import Deadline
 from proxy.upstream.pacing import Pacer
 from proxy.upstream.query import Kind, Query, Weight
