@@ -51,6 +51,11 @@ class Layout:
         """Return the file of the metadata."""
         return self.root / "metadata.sqlite"
 
+    @property
+    def audit(self) -> Path:
+        """Return the file of the audit trail, where the configuration names none."""
+        return self.root / "audit.jsonl"
+
     def blob(self, digest: Digest) -> Path:
         """Return the file of a complete blob."""
         return self.blobs / digest.algorithm / digest.encoded[:2] / digest.encoded

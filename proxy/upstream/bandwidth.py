@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
+from proxy.core.buckets import Bucket, Sleep
 from proxy.core.ports import Clock
 from proxy.model.rule import CacheRule
-from proxy.upstream.buckets import Bucket, Sleep
 
 _LEAST_PIECE = 4 << 10
 _LARGEST_PIECE = 256 << 10

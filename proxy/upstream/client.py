@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 from aiohttp.abc import AbstractResolver
 
 from proxy.config.settings import UpstreamSettings
+from proxy.core.buckets import Sleep
 from proxy.core.fills.transfer import DiscontinuityError
 from proxy.core.ports import Access, BlobBody, Clock, FetchedManifest, ManifestHead, Probe, Sample
 from proxy.core.registry.secrets.ports import SecretLogins
@@ -26,7 +27,6 @@ from proxy.upstream.answers import Answer
 from proxy.upstream.authentication import Authenticator
 from proxy.upstream.bandwidth import Bandwidth
 from proxy.upstream.blobs import Extent, ReceivedBlob, blob_query, extent_of, first_byte_query, part_query
-from proxy.upstream.buckets import Sleep
 from proxy.upstream.budgets import PullBudgets
 from proxy.upstream.deadline import Deadline
 from proxy.upstream.ecr import EcrPasswords
@@ -194,7 +194,11 @@ class UpstreamClient:
         return self._parts(remote)[0]
 
     def _parts(self, remote: Remote) -> tuple[Registry, Guard]:
-        """Return the way to the registry of `remote`; raise `UpstreamError` OFFLINE if it must not be asked."""
+        """Return the way to the registry of `remote`; raise `UpstreamError` if it must not be asked."""
+        if not remote.may_fetch:
+            raise UpstreamError(
+                UpstreamFailure.NOT_PERMITTED, f"{remote.rule.upstream} is not asked for who may not cause it"
+            )
         if self._settings.offline or remote.rule.offline:
             where = "`upstreams`" if self._settings.offline else f"rule {remote.rule.prefix}"
             raise UpstreamError(

@@ -5,10 +5,10 @@ import math
 from contextlib import nullcontext
 from typing import NamedTuple
 
+from proxy.core.buckets import Bucket, Sleep
 from proxy.core.ports import Clock
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.rule import CacheRule
-from proxy.upstream.buckets import Bucket, Sleep
 from proxy.upstream.deadline import Deadline
 from proxy.upstream.kinds import Counted, Pacing, Rate, kind_of
 from proxy.upstream.query import Kind, Query, Weight
