@@ -6,12 +6,13 @@ from pathlib import Path
 
 import typer
 
-from proxy.cli.exits import fail, refuse
-from proxy.cli.identity_files import edit, entries, load_auth, named
+from proxy.cli.exits import refuse
+from proxy.cli.identity_files import discard, edit, entries, load_auth, named
 from proxy.cli.output import show, show_json, show_table
 from proxy.cli.store import Change, tell_audit
 from proxy.config.settings import Settings
 from proxy.model.access_keys import KEY_FILE, AccessKey
+from proxy.model.hosts import authority
 from proxy.model.principal import plain_principal
 
 _SETTING = "auth.access_keys"
@@ -62,13 +63,7 @@ def remove(config: Path | None, key: str, *, json: bool) -> None:
     """Remove a key, or leave where there is none."""
     settings, auth = load_auth(config)
     path = named(auth.access_keys, _SETTING)
-
-    def change(found: dict[str, AccessKey]) -> tuple[str, None]:
-        if key not in found:
-            fail(f"{path} has no access key {key}")
-        return key, None
-
-    edit(path, KEY_FILE, change)
+    discard(path, KEY_FILE, key, absent=f"{path} has no access key {key}")
     tell_audit(settings, Change("access-keys.remove", key))
     show({"access_key_id": key, "state": "removed", "file": str(path)}, json=json)
 
@@ -80,7 +75,7 @@ def _url(settings: Settings) -> str:
         return server.public_url.rstrip("/")
     host = "localhost" if server.host in _EVERYWHERE else server.host
     scheme = "https" if server.tls is not None else "http"
-    return f"{scheme}://[{host}]:{server.port}" if ":" in host else f"{scheme}://{host}:{server.port}"
+    return f"{scheme}://{authority(host, server.port)}"
 
 
 def _instructions(key: AccessKey, region: str, url: str) -> str:

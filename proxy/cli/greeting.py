@@ -7,10 +7,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from proxy.config.auth import ANONYMOUS_PATTERN, AuthSettings
-from proxy.config.checks import is_loopback
+from proxy.config.auth import AuthSettings
 from proxy.config.settings import Settings
 from proxy.config.values import format_duration
+from proxy.model.hosts import is_loopback
+from proxy.model.principal import EVERYONE
 from proxy.model.rule import ROOT, CacheRule
 
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - recognised, not bound
@@ -68,7 +69,7 @@ def exposures(settings: Settings, rules: Sequence[CacheRule]) -> Iterator[str]:
 def _granted(settings: Settings, auth: AuthSettings) -> Iterator[str]:
     host = settings.server.host
     for grant in auth.grants:
-        if ANONYMOUS_PATTERN in grant.principals:
+        if EVERYONE in grant.principals:
             actions, names = ", ".join(grant.actions), ", ".join(grant.repositories)
             yield f"to everyone who reaches {host}, without a password (auth.policies): {actions} of {names}."
     if not is_loopback(host) and settings.server.tls is None:

@@ -62,6 +62,17 @@ def edit(path: Path, grammar: LineGrammar[T], change: Callable[[dict[str, T]], t
         fail(f"{path} cannot be changed, and is as it was: {error.strerror}")
 
 
+def discard(path: Path, grammar: LineGrammar[T], key: str, *, absent: str) -> None:
+    """Remove the entry `key` from the file, or leave with the message `absent` where there is none."""
+
+    def change(found: dict[str, T]) -> tuple[str, None]:
+        if key not in found:
+            fail(absent)
+        return key, None
+
+    edit(path, grammar, change)
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -6,8 +6,8 @@ from pathlib import Path
 import bcrypt
 import typer
 
-from proxy.cli.exits import fail, refuse
-from proxy.cli.identity_files import edit, entries, load_auth, named
+from proxy.cli.exits import refuse
+from proxy.cli.identity_files import discard, edit, entries, load_auth, named
 from proxy.cli.output import show, show_json, show_table
 from proxy.cli.store import Change, tell_audit
 from proxy.model.password_file import LONGEST_PASSWORD, PASSWORD_FILE, UserEntry
@@ -52,13 +52,7 @@ def remove(config: Path | None, name: str, *, json: bool) -> None:
     """Remove a user, or leave where there is none."""
     settings, auth = load_auth(config)
     path = named(auth.htpasswd, _SETTING)
-
-    def change(found: dict[str, UserEntry]) -> tuple[str, None]:
-        if name not in found:
-            fail(f"{path} has no user {name}")
-        return name, None
-
-    edit(path, PASSWORD_FILE, change)
+    discard(path, PASSWORD_FILE, name, absent=f"{path} has no user {name}")
     tell_audit(settings, Change("users.remove", name))
     show({"user": name, "state": "removed", "file": str(path)}, json=json)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -14,12 +14,10 @@ from proxy.config.section import Section
 from proxy.config.values import PositiveDuration
 from proxy.model.access import Action
 from proxy.model.patterns import NamePattern
+from proxy.model.principal import CERTIFICATE
 
 EVERYWHERE = "**"
 """The pattern of all repositories, in policies."""
-
-ANONYMOUS_PATTERN = "anonymous"
-"""The principal of policies that stands for everyone, known or not."""
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TEMPLATE = re.compile(r"(?:[^{}\s]|\{[A-Za-z_][A-Za-z0-9_]{0,63}\})+")
@@ -33,7 +31,9 @@ class OidcSettings(Section):
     audience: str = Field(description="What tokens must have in `aud`: a name of this registry.")
     name: str = Field("oidc", description="What principals known by it begin with; `docker login` may use it as user.")
     principal: str = Field(
-        "{sub}", description="The rest of a principal's name, made of the token's claims: `{repository}`."
+        "{sub}",
+        description="The rest of a principal's name, made of the token's claims: `{repository}`. Of several, none may "
+        "hold the sign that stands between them: `{repository}:{ref}`.",
     )
     claims: dict[str, str] = Field(
         default_factory=dict, description="Claims that tokens must have with these values; `*` stands for any part."
@@ -56,7 +56,7 @@ class OidcSettings(Section):
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
-        if _PROVIDER.fullmatch(value) is None or value == "cert":
+        if _PROVIDER.fullmatch(value) is None or value == CERTIFICATE:
             message = "a name is up to 32 lower case letters, digits and -, begins with a letter, and is not `cert`"
             raise ValueError(message)
         return value
@@ -66,6 +66,9 @@ class OidcSettings(Section):
     def _check_principal(cls, value: str) -> str:
         if _TEMPLATE.fullmatch(value) is None or "{" not in value:
             message = "it is made of characters other than white space and of claims in braces: repo-{repository}"
+            raise ValueError(message)
+        if "}{" in value:
+            message = "something must stand between two claims, or nobody could tell where one ends: {sub}:{ref}"
             raise ValueError(message)
         return value
 
@@ -155,7 +158,7 @@ TAGS: Final = frozenset({"[section]", "[word]"})
 """What stands after ``auth`` in the places of faults that pydantic tells, and is no key."""
 
 
-def _written(value: Any) -> str:  # noqa: ANN401 - what a file has there can be anything
+def _written(value: object) -> str:
     return "[section]" if isinstance(value, dict | AuthSettings) else "[word]"
 
 

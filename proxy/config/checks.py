@@ -3,10 +3,9 @@
 import shutil
 import ssl
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 
-from proxy.config.auth import ANONYMOUS_PATTERN, AuthSettings
+from proxy.config.auth import AuthSettings
 from proxy.config.certificates import CertificateError, load_identity
 from proxy.config.credentials import CredentialsSettings, SecretSettings
 from proxy.config.faults import Key
@@ -14,7 +13,9 @@ from proxy.config.files import unreadable
 from proxy.config.identity_files import IdentityFileError, read_entries
 from proxy.config.settings import Settings, TlsSettings
 from proxy.model.access_keys import KEY_FILE
+from proxy.model.hosts import is_loopback
 from proxy.model.password_file import PASSWORD_FILE
+from proxy.model.principal import EVERYONE
 
 Problem = tuple[Key, str]
 
@@ -42,14 +43,6 @@ def check_surroundings(settings: Settings, environ: Mapping[str, str]) -> Iterat
         yield from _check_secret(("secrets", "values", place, "access_token"), value.access_token, environ)
     if isinstance(settings.auth, AuthSettings):
         yield from _check_identities(settings.auth)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine reaches a listener on `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_exposure(settings: Settings) -> Iterator[Problem]:
@@ -86,7 +79,7 @@ def _check_auth(settings: Settings, auth: AuthSettings) -> Iterator[Problem]:
         yield ("auth", "client_ca"), "clients show certificates where TLS is spoken: set server.tls, too"
     if settings.registry.compatibility == "ecr":
         for place, grant in enumerate(auth.policies or ()):
-            if ANONYMOUS_PATTERN in grant.principals:
+            if EVERYONE in grant.principals:
                 problem = "ECR lets nobody in without a password: leave `anonymous` out, or set compatibility: relaxed"
                 yield ("auth", "policies", place, "principals"), problem
 

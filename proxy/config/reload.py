@@ -62,7 +62,7 @@ class Reloader:
         async with self._one_at_a_time:
             try:
                 wanted = await asyncio.to_thread(load_settings, self._path, self._environ, self._check)
-                settled = self._settle(wanted)
+                settled = settle(self.current, wanted, self._path, self._check)
             except ConfigurationError as error:
                 for fault in error.faults:
                     _log.error("config.fault", fault=str(fault))
@@ -79,22 +79,6 @@ class Reloader:
                 _log.warning("config.restart_needed", path=str(self._path), keys=refused)
             self._metrics.reload_ok.set(0 if refused else 1)
             return not refused
-
-    def _settle(self, wanted: Settings) -> Settings:
-        """Return the live keys of `wanted` with the others as they are; raise where they do not fit together."""
-        settled = merge_live(self.current, wanted)
-        faults = [
-            Fault(str(self._path), key, f"{problem} (after a restart it would fit)")
-            for key, problem in check_together(settled)
-        ]
-        if not faults and self._check is not None:
-            try:
-                self._check(settled)
-            except ValueError as error:
-                faults.append(Fault(str(self._path), ("rules",), str(error)))
-        if faults:
-            raise ConfigurationError(faults)
-        return settled
 
     async def watch(self) -> None:
         """Reload whenever the file changes, until cancelled; return where its folder cannot be watched."""
@@ -116,6 +100,25 @@ class Reloader:
             await self._asked.wait()
             self._asked.clear()
             await self.reload()
+
+
+def settle(running: Settings, wanted: Settings, path: Path, check: Check | None = None) -> Settings:
+    """Return the live keys of `wanted`, which was loaded from `path`, with the others as they are running.
+
+    Raises `ConfigurationError` where they do not fit together.
+    """
+    settled = merge_live(running, wanted)
+    faults = [
+        Fault(str(path), key, f"{problem} (after a restart it would fit)") for key, problem in check_together(settled)
+    ]
+    if not faults and check is not None:
+        try:
+            check(settled)
+        except ValueError as error:
+            faults.append(Fault(str(path), ("rules",), str(error)))
+    if faults:
+        raise ConfigurationError(faults)
+    return settled
 
 
 def merge_live(running: Settings, wanted: Settings) -> Settings:

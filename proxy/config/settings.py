@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from proxy.config.auth import Auth
 from proxy.config.credentials import CredentialsSettings, SecretsSettings
@@ -33,6 +33,17 @@ from proxy.model.rule import (
 from proxy.model.tag_policy import TagMutability, TagPolicy, check_filters
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _check_prefix(value: str) -> str:
+    prefix = value.removesuffix("/")
+    if prefix != ROOT:
+        check_name(prefix)
+    return prefix
+
+
+Prefix = Annotated[str, AfterValidator(_check_prefix)]
+"""What names of repositories begin with, in whole segments; `ROOT` for any. A slash behind it says nothing more."""
 
 
 class TlsSettings(Section):
@@ -80,6 +91,9 @@ class ServerSettings(Section):
     )
     workers: int = Field(
         1, ge=1, le=64, description="Processes that serve together; about one for each core that is to be used."
+    )
+    speedups: Literal["auto", "off"] = Field(
+        "auto", description="`auto`: TLS by the package of the extra `speedups`, where it is installed; `off`: without."
     )
     drain_timeout: Duration = Field(
         timedelta(seconds=30), description="How long running answers may take to end after SIGTERM."
@@ -134,7 +148,7 @@ class StorageSettings(Section):
 class TagPolicySettings(Section):
     """Whether tags of repositories may be given another digest, as ECR's image tag mutability."""
 
-    prefix: str = Field(
+    prefix: Prefix = Field(
         description="The repository of this name and all below it, whole segments; `ROOT` for all. The longest counts."
     )
     mutability: TagMutability = Field(
@@ -143,14 +157,6 @@ class TagPolicySettings(Section):
     filters: tuple[str, ...] = Field(
         (), description="1 to 5 patterns of whole tags, with at most two `*` each, such as `latest` or `dev-*`."
     )
-
-    @field_validator("prefix")
-    @classmethod
-    def _check_prefix(cls, value: str) -> str:
-        prefix = value.removesuffix("/")
-        if prefix != ROOT:
-            check_name(prefix)
-        return prefix
 
     @model_validator(mode="after")
     def _check_filters(self) -> Self:
@@ -323,7 +329,7 @@ class LogSettings(Section):
 class RuleSettings(Section):
     """A cache rule."""
 
-    prefix: str = Field(description="Repository prefix, whole segments; `ROOT` for names under no other prefix.")
+    prefix: Prefix = Field(description="Repository prefix, whole segments; `ROOT` for names under no other prefix.")
     upstream: str = Field(description="`host[:port]` (https) or `http://host[:port]` of the upstream registry.")
     credentials: CredentialsSettings | None = Field(
         None, description="Credentials for the upstream; anonymous without."
@@ -377,14 +383,6 @@ class RuleSettings(Section):
         description="Whether clients may push below the prefix, beside what is pulled through: `deny`, or `allow` (the "
         "default with `ecr`). What was pushed is served as it is, and never checked upstream.",
     )
-
-    @field_validator("prefix")
-    @classmethod
-    def _check_prefix(cls, value: str) -> str:
-        prefix = value.removesuffix("/")
-        if prefix != ROOT:
-            check_name(prefix)
-        return prefix
 
     @field_validator("upstream_prefix")
     @classmethod

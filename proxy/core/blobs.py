@@ -233,6 +233,9 @@ class _Unproven:
             async for data in stream:
                 yield data
 
+    def at_rest(self) -> None:
+        """Return None: nothing may be had before the proof."""
+
     def close(self) -> None:
         self._source.close()
 

@@ -94,13 +94,18 @@ class Completer:
         timer = upstreams.clock.monotonic
         self._seen: TTLCache[tuple[RepositoryName, Provenance, Digest], None]
         self._seen = TTLCache(_REMEMBERED, _FORGET_AFTER, timer=timer)
+        # By what was read of images: which image names a blob, and the number of pulls that were noted by then.
+        self._named: LRUCache[tuple[RepositoryName, Provenance, Digest], tuple[_Content, int]] = LRUCache(_REMEMBERED)
+        self._newest: LRUCache[RepositoryName, int] = LRUCache(_REMEMBERED)
         self._waiting: dict[str, deque[_Content]] = {}
 
     def manifest_pulled(self, resolution: Resolution, digest: Digest) -> None:
         """Note that a client got the manifest: of several images that share a layer, the newest noted one is meant."""
         remote = resolution.remote
         if remote is not None and remote.rule.complete is not Completion.NONE:
-            self._served[resolution.repository, remote.provenance, digest] = next(self._numbers)
+            number = next(self._numbers)
+            self._served[resolution.repository, remote.provenance, digest] = number
+            self._newest[resolution.repository] = number
 
     def blob_pulled(self, resolution: Resolution, digest: Digest) -> None:
         """Complete the image of a blob that a client pulls whole; not to be told of parts, which lazy pullers read."""
@@ -134,10 +139,10 @@ class Completer:
     async def _complete(self, blob: _Content) -> None:
         rule = blob.remote.rule.prefix
         try:
-            image = await self._naming(blob)
+            image = self._recall(blob) or await self._naming(blob)
             if image is None or image.key in self._seen:
                 return
-            manifest = await self._read(image)
+            manifest = await self._learn(image)
             # Whoever pulls lazily, or only looks, reads the config whole: a pull is known by its layers.
             if all(child.digest != blob.digest or _is_document(child) for child in manifest.children):
                 return
@@ -164,6 +169,19 @@ class Completer:
                 _log.info("completion.done", rule=rule, image=str(image.digest), blobs=fetched)
 
     # --- which images ---
+
+    def _recall(self, blob: _Content) -> _Content | None:
+        """Return what `_naming` would, if that is known: nobody has pulled another image of the repository since."""
+        image, number = self._named.get(blob.key, (None, 0))
+        return image if number == self._newest.get(blob.repository, 0) else None
+
+    async def _learn(self, image: _Content) -> Manifest:
+        """Return the manifest, for `_recall` to know what it names."""
+        number = self._newest.get(image.repository, 0)
+        manifest = await self._read(image)
+        for child in manifest.children:
+            self._named[_Content(image.repository, image.remote, child.digest).key] = image, number
+        return manifest
 
     async def _naming(self, content: _Content) -> _Content | None:
         """Return the manifest by which `content` was pulled: the one that was served last of those that name it.
@@ -203,9 +221,10 @@ class Completer:
             # Content with urls need not be at this registry, and may not be handed on (image-spec, descriptor "urls").
             if child.media_type in INDEXES | IMAGES or child.urls:
                 continue
+            content = _Content(image.repository, image.remote, child.digest)
             if await self._store.stat(child.digest) is None:
                 yield child
-            else:
+            elif content.key not in self._seen:  # else a client had it a moment ago, which is a proof
                 await self._prove(image, child)
 
     # --- how they are had ---

@@ -45,6 +45,11 @@ class Heads:
         """Note that a client was told `record`, and may come for its digest."""
         self._awaited.setdefault((_place(repository, remote), record.digest), {})[record.tag] = record
 
+    def awaits(self, repository: RepositoryName, remote: Remote, record: TagRecord) -> bool:
+        """Tell whether a client was told `record`, and nobody has come for its digest in this process."""
+        told = self._awaited.get((_place(repository, remote), record.digest), {})
+        return told.get(record.tag) is record
+
     def awaited(self, repository: RepositoryName, remote: Remote, digest: Digest) -> tuple[TagRecord, ...]:
         """Return, once, the tags that clients were told to mean `digest`."""
         return tuple(self._awaited.pop((_place(repository, remote), digest), {}).values())

@@ -38,8 +38,8 @@ _SILENT = frozenset({UpstreamFailure.OFFLINE, UpstreamFailure.NOT_PERMITTED})
 _CATALOG = 512
 """Names that are looked at together, to find those which may be shown."""
 
-_SCANS = 4
-"""Catalogs that are made at a time: who may see little has all names looked at."""
+_SCANS = 2
+"""Catalogs that are made at a time: who may see little has all names looked at, while others are to be served."""
 
 Visible = Callable[[Sequence[RepositoryName]], Awaitable[list[RepositoryName]]]
 """Which of some names, in order and with none between them, may be shown."""

@@ -68,7 +68,7 @@ class ManifestService:
             return known
         if isinstance(reference, Digest):
             return await self._get_digest(resolution, reference)
-        start = self._warm.start(self._upstreams.policy)
+        start = self._warm.start()
         return await self._resolve(resolution, start, await self._tags.find(resolution, reference))
 
     async def head(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer:
@@ -78,7 +78,7 @@ class ManifestService:
             return known
         if isinstance(reference, Digest):
             return await self._head_digest(resolution, reference)
-        start = self._warm.start(self._upstreams.policy)
+        start = self._warm.start()
         found = await self._tags.find(resolution, reference, head=True)
         if found.size is not None:
             record = found.record
@@ -125,12 +125,16 @@ class ManifestService:
                 f"{repository}:{pushed[0]} was pushed here, not cached: purging it would lose it; delete it instead",
             )
 
+    async def keep_told(self) -> None:
+        """Keep the tags whose digests clients were told here, and fetched through another process; see `TagService`."""
+        await self._tags.keep_told()
+
     def forget(self, repository: RepositoryName) -> None:
         """Drop what is in memory about a repository's tags: somebody wrote to it, or deleted from it."""
         self._tags.forget(repository)
 
     def _recall(self, resolution: Resolution, reference: Tag | Digest) -> ManifestAnswer | None:
-        found = self._warm.find(resolution, reference, self._upstreams.clock.now(), self._upstreams.policy)
+        found = self._warm.find(resolution, reference, self._upstreams.clock.now())
         if found is None:
             return None
         kept, raw = found
@@ -165,7 +169,7 @@ class ManifestService:
         return kept if kept is not None else await self._fetch(resolution, digest)
 
     async def _kept(self, resolution: Resolution, digest: Digest) -> ManifestAnswer | None:
-        start = self._warm.start(self._upstreams.policy)
+        start = self._warm.start()
         # Proof before bytes: that the bytes are stored does not say that this repository's upstream has them.
         provenance = resolution.remote.provenance if resolution.remote is not None else None
         record, own = await asyncio.gather(

@@ -154,6 +154,25 @@ class UpstreamProbe(Protocol):
 # --- blobs --------------------------------------------------------------------------------------------------------
 
 
+class BlobFile(Protocol):
+    """The open file of a blob, for whoever can have the kernel send it: byte N of the blob is byte N of the file.
+
+    It belongs to the reader that gave it, and is closed with it.
+    """
+
+    def fileno(self) -> int:
+        """Return the descriptor. Raises ValueError once it is closed."""
+
+    def at_hand(self, position: int, size: int) -> bool:
+        """Tell whether these bytes are in memory, so that no device would be waited for; never blocks.
+
+        It is a guess: it looks at both ends. Raises OSError where the file cannot be read.
+        """
+
+    async def fetch(self, position: int, size: int) -> None:
+        """Have these bytes brought into memory. Raises OSError where the file cannot be read."""
+
+
 class BlobReader(Protocol):
     """An open, complete, verified blob. Stays readable when the blob is deleted. `close` once, when done."""
 
@@ -161,6 +180,9 @@ class BlobReader(Protocol):
 
     async def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`; empty only at or past the end."""
+
+    def file(self) -> BlobFile | None:
+        """Return the blob's file; None where it is in none, or in one that cannot tell what is in memory."""
 
     def close(self) -> None:
         """Release the blob; idempotent."""

@@ -8,7 +8,7 @@ import structlog
 from proxy.core.admission import Admission, accounted
 from proxy.core.contents import ManifestContents, record_of
 from proxy.core.imports import Importer
-from proxy.core.offloading import offload
+from proxy.core.offloading import Offloader
 from proxy.core.ports import (
     BlobStore,
     Clock,
@@ -88,6 +88,7 @@ class PushService:
         *,
         blobs: BlobStore,
         imports: Importer,
+        offloader: Offloader,
         sparse: bool,
         repeat: bool,
     ) -> None:
@@ -99,6 +100,7 @@ class PushService:
         self._metrics = metrics
         self._blobs = blobs
         self._imports = imports
+        self._offloader = offloader
         self._sparse = sparse
         self._repeat = repeat
 
@@ -111,7 +113,7 @@ class PushService:
         """
         self._repositories.require_writable(resolution)
         with accounted(self._metrics, "manifest"):
-            fetched, manifest = await _read(pushed)
+            fetched, manifest = await self._read(pushed)
             await self._repositories.ensure(resolution)
             tags = self._tags(resolution, pushed, fetched)
             # Before anything is stored, so that refusals are cheap; what counts is decided with the write.
@@ -137,6 +139,17 @@ class PushService:
             TagRecord(name, fetched.digest, fetched.media_type, UPLOADED, now, now) for name in dict.fromkeys(names)
         ]
         return TagWrite(tuple(records), resolution.tag_policy, self._repeat, anew=pushed.anew)
+
+    async def _read(self, pushed: PushedManifest) -> tuple[FetchedManifest, Manifest]:
+        """Return what was pushed, with the digest that it has, or refuse it."""
+        size = len(pushed.raw)
+        if size > MANIFEST_LIMIT:
+            raise ProxyError(ErrorCode.SIZE_INVALID, f"a manifest has at most {MANIFEST_LIMIT} bytes, not {size}")
+        if pushed.tags and not isinstance(pushed.reference, Digest):
+            raise ProxyError(
+                ErrorCode.TAG_INVALID, "tags are named in the query only where the manifest is put by digest"
+            )
+        return await self._offloader.run(size, _parse, pushed)
 
     async def _check_tags(self, resolution: Resolution, tags: TagWrite) -> None:
         known = await self._metadata.repository(resolution.repository) if tags.records else None
@@ -210,16 +223,6 @@ class PushService:
             kept,
             {"name": name, "tag": tag},
         )
-
-
-async def _read(pushed: PushedManifest) -> tuple[FetchedManifest, Manifest]:
-    """Return what was pushed, with the digest that it has, or refuse it."""
-    size = len(pushed.raw)
-    if size > MANIFEST_LIMIT:
-        raise ProxyError(ErrorCode.SIZE_INVALID, f"a manifest has at most {MANIFEST_LIMIT} bytes, not {size}")
-    if pushed.tags and not isinstance(pushed.reference, Digest):
-        raise ProxyError(ErrorCode.TAG_INVALID, "tags are named in the query only where the manifest is put by digest")
-    return await offload(size, _parse, pushed)
 
 
 def _parse(pushed: PushedManifest) -> tuple[FetchedManifest, Manifest]:

@@ -2,10 +2,38 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
 
 import structlog
 
 _log = structlog.get_logger(__name__)
+
+LOOK_SECONDS: Final = 2.0
+"""How often files are looked at: links that are exchanged, mounts and network disks tell no watcher."""
+
+
+class Watch:
+    """Look at something every `interval` seconds, and at once when asked."""
+
+    def __init__(self, look: Callable[[], Awaitable[object]], interval: float) -> None:
+        """Look at nothing yet: `run` does. What `look` raises ends it."""
+        self._look = look
+        self._interval = interval
+        self._asked = asyncio.Event()
+
+    def request(self) -> None:
+        """Ask `run` to look at once, and return: what a signal handler calls, on the event loop."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Wait, look, and begin again, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._asked.wait()
+            self._asked.clear()
+            await self._look()
 
 
 async def repeat(work: Callable[[], Awaitable[object]], interval: float, *, failed: str) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import lru_cache
+from typing import Final, NamedTuple, Self
 
 from proxy.config.settings import Settings
 from proxy.core.tag_defaults import TagDefaults
@@ -15,9 +16,11 @@ from proxy.model.tag_policy import ALL_TAGS_MOVE, TagPolicy
 OFFICIAL = "library"
 """The namespace of Docker Hub's official images: ``nginx`` is ``library/nginx`` there."""
 
+_LOCATED: Final = 4096
+"""Addresses that a `RuleSet` remembers with what they mean. Names come from clients, so there may be any number."""
 
-@dataclass(frozen=True, slots=True)
-class Address:
+
+class Address(NamedTuple):
     """What a request named, before mapping.
 
     `ns` is the registry host that the client means (containerd's ``?ns=``). `mirror` is the prefix of the rule
@@ -99,6 +102,8 @@ class RuleSet:
             for host, group in self._by_host.items():
                 _namespace_rule(host, group.values())
         self._depth = max((prefix.count("/") + 1 for prefix in self._by_prefix), default=0)
+        # Clients ask for few repositories many times; refusals are not remembered.
+        self._located = lru_cache(_LOCATED)(self._locate)
 
     @classmethod
     def of(cls, settings: Settings, made: Sequence[CacheRule] = ()) -> Self:
@@ -138,21 +143,25 @@ class RuleSet:
 
     def locate(self, address: Address) -> Resolution:
         """Return what `address` means, for an operator: also where it may not be pulled. Otherwise as `resolve`."""
-        if address.mirror is not None:
-            return self._on_mirror(address.name, address.mirror, address.ns)
-        if address.ns is not None:
-            return self._in_namespace(address.name, address.ns)
-        found = self._longest(address.name, self.rules)
+        return self._located(address)
+
+    def _locate(self, address: Address) -> Resolution:
+        name, ns, mirror = address
+        if mirror is not None:
+            return self._on_mirror(name, mirror, ns)
+        if ns is not None:
+            return self._in_namespace(name, ns)
+        found = self._longest(name, self.rules)
         if found is not None:
             rule, rest = found
             return self._below(rule, rest, f"it begins with {rule.prefix}/, the prefix of a rule", None)
         root = self._by_prefix.get(ROOT)
         if root is not None:
-            return self._below(root, address.name, "no other prefix fits, so it belongs to the ROOT rule", None)
-        reason = f"{address.name} is outside the prefix of every rule: it is hosted here"
-        if address.name in self._by_prefix:
-            reason = f"{address.name} is the prefix of a rule for names below it: itself is hosted here"
-        return Resolution(address.name, None, reason, tag_policy=self._tag_defaults.policy(address.name))
+            return self._below(root, name, "no other prefix fits, so it belongs to the ROOT rule", None)
+        reason = f"{name} is outside the prefix of every rule: it is hosted here"
+        if name in self._by_prefix:
+            reason = f"{name} is the prefix of a rule for names below it: itself is hosted here"
+        return Resolution(name, None, reason, tag_policy=self._tag_defaults.policy(name))
 
     def refusal(self, remote: Remote) -> str | None:
         """Return why the rule does not let an upstream repository be pulled, as one sentence, or None."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from proxy.core.ports import BlobBody
+from proxy.core.ports import BlobBody, BlobFile
 from proxy.model.cache_status import CacheStatus
 
 
@@ -23,6 +23,9 @@ class BlobSource(Protocol):
         The last byte of the blob is yielded only after the digest of the whole blob was found right. Raises
         `TransferError` where that cannot be done: the connection must then be closed short of its Content-Length.
         """
+
+    def at_rest(self) -> bytes | BlobFile | None:
+        """Return the whole blob where it lies verified: its bytes, or its file; None where it can only be streamed."""
 
     def close(self) -> None:
         """Leave the blob; idempotent. A fill goes on without its readers."""

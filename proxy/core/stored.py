@@ -3,12 +3,12 @@
 import errno
 from collections.abc import AsyncIterator
 
-from proxy.core.ports import BlobReader
+from proxy.core.ports import BlobFile, BlobReader
 from proxy.core.sources import TransferError
 from proxy.model.cache_status import CacheStatus
 
-SEGMENT = 256 << 10
-"""Bytes read and given to a client at a time."""
+SEGMENT = 128 << 10
+"""Bytes read and given to a client at a time: with TLS a connection holds them several times."""
 
 
 class StoredBlob:
@@ -31,6 +31,10 @@ class StoredBlob:
             start += len(data)
             yield data
 
+    def at_rest(self) -> BlobFile | None:
+        """Return the file, if the blob is in one."""
+        return self._reader.file()
+
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
@@ -48,6 +52,10 @@ class HeldBlob:
         """Yield [start, stop) at once."""
         if start < stop:
             yield self.raw[start:stop]
+
+    def at_rest(self) -> bytes:
+        """Return the bytes."""
+        return self.raw
 
     def close(self) -> None:
         """Hold nothing that would have to be closed."""

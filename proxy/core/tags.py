@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from cachetools import TTLCache
 
 from proxy.core.contents import ManifestContents
 from proxy.core.freshness import (
@@ -43,6 +44,10 @@ _log = structlog.get_logger(__name__)
 
 _AWAITED = timedelta(minutes=1)
 """How long a client that was told a tag's digest may take to come for it."""
+_ELSEWHERE = timedelta(seconds=10)
+"""How long it is looked whether the client went for it to another process."""
+_LOOKED_AT = 500
+"""How many digests that clients were told are looked for, at most: each look is a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,10 @@ class TagService:
         self._contents = contents
         self._upstreams = upstreams
         self._heads = Heads(upstreams.clock, upstreams.policy.negative_ttl, _AWAITED)
+        self._told: TTLCache[tuple[object, ...], tuple[_Sought, TagRecord]] = TTLCache(
+            _LOOKED_AT, _ELSEWHERE.total_seconds(), timer=upstreams.clock.monotonic
+        )
+        self._seen: object = None
 
     async def find(self, resolution: Resolution, tag: Tag, *, head: bool = False, forced: bool = False) -> Found:
         """Return what `tag` means now, or raise the `ProxyError` for the client.
@@ -140,6 +149,21 @@ class TagService:
         """Return, once, the tags that clients were told to mean `digest` before it was fetched."""
         return self._heads.awaited(repository, remote, digest)
 
+    async def keep_told(self) -> None:
+        """Keep the tags that clients were told of here, and whose manifests another process has fetched since.
+
+        Many clients ask HEAD by tag and then GET by digest, each perhaps of another process on the same store: that
+        one cannot know the tag.
+        """
+        generation = self._metadata.generation()
+        if not self._told or generation == self._seen:
+            return
+        for key, (sought, record) in tuple(self._told.items()):
+            awaited = self._heads.awaits(sought.repository, sought.remote, record)
+            if not awaited or await self._adopt(sought, record) is not None:
+                self._told.pop(key, None)
+        self._seen = generation
+
     def forget(self, repository: RepositoryName) -> None:
         """Drop what is in memory about a repository's tags."""
         self._heads.forget(repository)
@@ -173,6 +197,7 @@ class TagService:
         if adopted is not None:
             return Found(adopted, CacheStatus(hit=True, forward=forward))
         self._heads.await_digest(repository, remote, record)
+        self._told[sought.key("told")] = sought, record
         return Found(record, CacheStatus(hit=known is not None, forward=forward), size=head.size)
 
     async def _ask_head(self, sought: _Sought) -> ManifestHead:

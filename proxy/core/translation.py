@@ -16,13 +16,17 @@ class Missing(Enum):
     REPOSITORY = ErrorCode.NAME_UNKNOWN
 
 
+class FetchRefusedError(ProxyError):
+    """What was asked for is not kept, and the caller may not have it fetched (DENIED)."""
+
+
 def translate(error: UpstreamError, remote: Remote, missing: Missing, policy: Policy) -> ProxyError:
     """Return the answer for a client when `remote` failed and no kept copy bridges it.
 
     Never a 401: it would make clients send their credentials for the upstream to this registry, in a loop.
     """
     upstream = f"{remote.rule.upstream}/{remote.repository}"
-    rule = remote.rule.prefix
+    rule, kind = remote.rule.prefix, ProxyError
     code, message, headers = ErrorCode.UPSTREAM_INVALID, error.message, dict[str, str]()
     match error.failure:
         case UpstreamFailure.UNREACHABLE | UpstreamFailure.SERVER_ERROR | UpstreamFailure.CIRCUIT_OPEN:
@@ -46,11 +50,11 @@ def translate(error: UpstreamError, remote: Remote, missing: Missing, policy: Po
                 f"it is not kept here, and the rule {rule} is set offline: nothing is fetched",
             )
         case UpstreamFailure.NOT_PERMITTED:
-            code = ErrorCode.DENIED
+            code, kind = ErrorCode.DENIED, FetchRefusedError
             message = "it is not kept here, and you may not have it fetched (first_pull)"
         case _:  # nonsense, or a target that was refused: the message tells what, and which key permits it
             pass
-    return ProxyError(
+    return kind(
         code,
         message,
         detail={"rule": rule, "upstream": upstream, "reason": error.failure.value},

@@ -9,7 +9,7 @@ import structlog
 
 from proxy.core.freshness import jitter
 from proxy.core.negative import Asked, Refusals
-from proxy.core.offloading import offload
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.ports import Clock, FetchedManifest, ManifestHead, Upstream
 from proxy.core.single_flight import SingleFlight
@@ -36,20 +36,18 @@ class Upstreams:
     does.
     """
 
-    def __init__(self, port: Upstream, tasks: Tasks, clock: Clock, policy: Policy, metrics: Metrics) -> None:
+    def __init__(
+        self, port: Upstream, tasks: Tasks, clock: Clock, policy: Policy, metrics: Metrics, offloader: Offloader
+    ) -> None:
         self.port = port
         self.tasks = tasks
         self.clock = clock
         self.policy = policy
         self._metrics = metrics
+        self._offloader = offloader
         self._refusals = Refusals(clock, policy.negative_ttl)
         self._flights = SingleFlight(tasks)
         self._begun: dict[Hashable, float] = {}
-
-    def adopt(self, policy: Policy) -> None:
-        """Go on by other settings, as a reload does. Refusals are forgotten: what caused them may have been mended."""
-        self.policy = policy
-        self._refusals = Refusals(self.clock, policy.negative_ttl)
 
     async def head_manifest(self, remote: Remote, reference: Tag | Digest, *, retry: bool) -> ManifestHead:
         """Ask what `reference` is, as `Upstream.head_manifest`."""
@@ -72,7 +70,8 @@ class Upstreams:
         if not fetched.media_type:
             raise UpstreamError(UpstreamFailure.GARBAGE, f"{remote.rule.upstream} sent a manifest without its type")
         try:
-            return fetched, await offload(len(fetched.raw), parse_manifest, fetched.raw, fetched.media_type)
+            size = len(fetched.raw)
+            return fetched, await self._offloader.run(size, parse_manifest, fetched.raw, fetched.media_type)
         except ProxyError as error:
             raise UpstreamError(
                 UpstreamFailure.GARBAGE, f"{remote.rule.upstream} sent a manifest that is refused: {error.message}"

@@ -11,7 +11,7 @@ plain hits. What a request has to do beside its answer is done by others, for an
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NewType, TypeVar
 
 from cachetools import LRUCache
 
@@ -24,6 +24,9 @@ from proxy.model.rule import CacheRule
 from proxy.telemetry.metrics import Metrics
 
 A = TypeVar("A")
+
+Start = NewType("Start", object)
+"""The generation of the metadata before the first query for an answer."""
 
 MEMORY: Final = 64 << 20
 
@@ -60,17 +63,6 @@ class ContentMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """What held before the first query for an answer: the generation, and settings that the answer hangs on.
-
-    `terms` are compared as an object: others stand for other settings.
-    """
-
-    generation: object
-    terms: object
-
-
-@dataclass(frozen=True, slots=True)
 class _Kept(Generic[A]):
     """An answer, and what must still be so for it to be given again. `rule` is compared as an object."""
 
@@ -103,19 +95,17 @@ class WarmAnswers(Generic[A]):
         """Tell whether anything is kept at all."""
         return self._kept.maxsize > 0
 
-    def start(self, terms: object = None) -> Start:
+    def start(self) -> Start:
         """Return what `keep` wants to know. To be asked for before the first query, and before anything is awaited."""
-        return Start(self._changes.generation(), terms)
+        return Start(self._changes.generation())
 
-    def find(
-        self, resolution: Resolution, reference: Tag | Digest, now: float, terms: object = None
-    ) -> tuple[A, bytes] | None:
+    def find(self, resolution: Resolution, reference: Tag | Digest, now: float) -> tuple[A, bytes] | None:
         """Return the answer and the bytes that it is about, or None. `now` is in seconds since the epoch."""
         try:
             kept = self._kept[_key(resolution, reference)]
         except KeyError:
             return None
-        if kept.start.terms is not terms or not kept.span.covers(now):
+        if not kept.span.covers(now):
             return None
         remote = resolution.remote
         if remote is None:
@@ -123,7 +113,7 @@ class WarmAnswers(Generic[A]):
                 return None
         elif remote.rule is not kept.rule or remote.repository != kept.upstream:
             return None
-        if self._changes.generation() != kept.start.generation:
+        if self._changes.generation() != kept.start:
             return None
         raw = self._memory.get(kept.digest)
         if raw is None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 import structlog
 
 from proxy.config.identity_files import IdentityFileError, parse_content, read_content
+from proxy.core.repeating import LOOK_SECONDS, Watch
 from proxy.model.line_grammar import LineGrammar
 from proxy.telemetry.metrics import Metrics
 
@@ -16,8 +16,6 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-# The contents are compared: links that are exchanged, mounts and network disks tell no watcher.
-_LOOK_SECONDS: Final = 2.0
 _OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
 
 
@@ -35,7 +33,7 @@ class WatchedFile(Generic[T]):
         grammar: LineGrammar[T],
         metrics: Metrics,
         *,
-        look_every: float = _LOOK_SECONDS,
+        look_every: float = LOOK_SECONDS,
     ) -> None:
         """Read nothing yet: `load` does, and is called before all else. `look_every` is in seconds."""
         self.entries: dict[str, T] = {}
@@ -43,10 +41,9 @@ class WatchedFile(Generic[T]):
         self._path = path
         self._grammar = grammar
         self._ok = metrics.identity_file_ok.labels(setting)
-        self._look_every = look_every
         self._content: bytes | None = None
         self._fault: str | None = None
-        self._asked = asyncio.Event()
+        self._watch = Watch(self.renew, look_every)
         self._one_at_a_time = asyncio.Lock()
 
     async def load(self) -> None:
@@ -72,16 +69,11 @@ class WatchedFile(Generic[T]):
 
     def request(self) -> None:
         """Ask `watch` to look at once, and return: what a signal handler calls, on the event loop."""
-        self._asked.set()
+        self._watch.request()
 
     async def watch(self) -> None:
         """Take over what changes in the file, until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._look_every):
-                    await self._asked.wait()
-            self._asked.clear()
-            await self.renew()
+        await self._watch.run()
 
     async def _look(self) -> None:
         content = await asyncio.to_thread(read_content, self._path)

@@ -69,6 +69,10 @@ class Digest:
         """Tell whether the bytes fed to `hasher` are the content this digest names."""
         return hasher.hexdigest() == self.encoded
 
+    def __hash__(self) -> int:
+        # Texts remember their hash, and digests are looked up everywhere.
+        return hash(self.encoded)
+
     def __str__(self) -> str:
         """Return the digest as it stands on the wire."""
         return f"{self.algorithm}:{self.encoded}"

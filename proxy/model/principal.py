@@ -13,7 +13,13 @@ name with a colon (``oidc:repo:team/app``, ``cert:builder``), so that nobody els
 ANONYMOUS = Principal("")
 """Whoever gave no name: everyone, while the registry asks for none."""
 
-RESERVED: Final = frozenset({"anonymous", "AWS"})
+EVERYONE: Final = "anonymous"
+"""What policies call everyone, known or not."""
+
+CERTIFICATE: Final = "cert"
+"""The source of the names of those who are known by a client certificate."""
+
+RESERVED: Final = frozenset({EVERYONE, "AWS"})
 """Names that mean something else where users and principals are named."""
 
 # Printable ASCII without ``*`` and ``:``; a line that begins with # is a comment wherever names are kept.
@@ -33,3 +39,14 @@ def plain_principal(text: str) -> Principal:
         message = "a name is up to 128 printable ASCII characters without white space, `:` and `*`, and not `#` first"
         raise ValueError(message)
     return Principal(text)
+
+
+def sourced_principal(source: str, name: str) -> Principal:
+    """Return the principal whom `source` knows by a name: an identity provider, or `CERTIFICATE`."""
+    return Principal(f"{source}:{name}")
+
+
+def source_of(principal: Principal) -> str | None:
+    """Return what knows the principal by a name of its own; None for plain names, and for nobody."""
+    source, colon, _ = principal.partition(":")
+    return source if colon else None

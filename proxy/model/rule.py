@@ -110,6 +110,10 @@ class Provenance:
     source: str
     account: str
 
+    def __hash__(self) -> int:
+        # A text remembers its hash, and accounts of one source are few.
+        return hash(self.source)
+
 
 @dataclass(frozen=True, slots=True)
 class Remote:
@@ -121,8 +125,9 @@ class Remote:
     rule: CacheRule
     repository: RepositoryName
     may_fetch: bool = True
+    provenance: Provenance = field(init=False, repr=False, compare=False)
+    """What is written beside content that comes from here."""
 
-    @property
-    def provenance(self) -> Provenance:
-        """Return what is written beside content that comes from here."""
-        return Provenance(f"{self.rule.upstream}/{self.repository}", self.rule.credentials_id)
+    def __post_init__(self) -> None:
+        source = f"{self.rule.upstream}/{self.repository}"
+        object.__setattr__(self, "provenance", Provenance(source, self.rule.credentials_id))

@@ -8,7 +8,20 @@ from typing import Final
 LONGEST: Final = 256 << 10
 """The most that is copied on the loop at a time (some 20 µs)."""
 
+_WILLNEED: Final[int | None] = getattr(os, "POSIX_FADV_WILLNEED", None)
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)  # Linux only
+
+
+def load(descriptor: int, position: int, size: int) -> None:
+    """Read these bytes into the page cache, and wait for them; blocks."""
+    if _WILLNEED is not None:
+        os.posix_fadvise(descriptor, position, size, _WILLNEED)  # the device is asked for all of them at once
+    buffer, stop = memoryview(bytearray(min(size, LONGEST))), position + size
+    while position < stop:
+        count = os.preadv(descriptor, [buffer[: stop - position]], position)
+        if not count:
+            return  # whoever sends the bytes finds that they are missing
+        position += count
 
 
 class PageCache:
@@ -30,23 +43,37 @@ class PageCache:
         """Find out whether the file system of `folder` lives in memory; blocks."""
         self._in_memory = _is_in_memory(folder)
 
+    @property
+    def tells(self) -> bool:
+        """Tell whether the file system can say what is at hand."""
+        return self._nowait or self._in_memory
+
+    def has(self, descriptor: int, position: int, size: int) -> bool:
+        """Tell whether the first and the last of these bytes are in memory; what is read in order is so throughout."""
+        ends = (position, position + size - 1)
+        return size > 0 and all(self._peek(descriptor, end, self._buffer[:1]) for end in ends)
+
     def read(self, descriptor: int, position: int, size: int) -> bytes | None:
         """Return up to `size` bytes that are in memory; None where there are none, or a thread must be asked."""
         if size > LONGEST:
             return None
+        buffer = self._buffer[:size]
+        count = self._peek(descriptor, position, buffer)
+        return bytes(buffer[:count]) or None
+
+    def _peek(self, descriptor: int, position: int, buffer: memoryview) -> int:
+        """Fill `buffer` with what is at hand, and return its length."""
         if self._nowait:
             try:
-                count = os.preadv(descriptor, [self._buffer[:size]], position, _NOWAIT)
+                return os.preadv(descriptor, [buffer], position, _NOWAIT)
             except BlockingIOError:
-                return None
+                return 0
             except OSError as error:
                 # preadv2(2): EOPNOTSUPP is the answer of file systems that cannot promise it (tmpfs, NFS, FUSE).
                 if error.errno != errno.EOPNOTSUPP:
                     raise
                 self._nowait = False
-            else:
-                return bytes(self._buffer[:count]) or None
-        return os.pread(descriptor, size, position) or None if self._in_memory else None
+        return os.preadv(descriptor, [buffer], position) if self._in_memory else 0
 
 
 def _is_in_memory(path: Path) -> bool:

@@ -19,6 +19,10 @@ class Threads:
         """Return what `call` returns. A caller that is cancelled does not stop the call."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
 
+    def start(self, call: Callable[[], None]) -> None:
+        """Run `call`, for whose end nobody waits: it must not raise."""
+        self._pool.submit(call)
+
     def close(self) -> None:
         """Take no more calls; the threads end with their last one. Never waits, so that the loop may call it."""
         self._pool.shutdown(wait=False)

@@ -1,6 +1,7 @@
 """The contract of the `BlobStore` port, over every implementation."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -79,6 +80,34 @@ async def test_an_empty_blob_needs_no_write(store: BlobStore) -> None:
         await writer.commit()
 
     assert await stored(store, digest) == b""
+
+
+async def test_a_file_has_the_bytes_of_the_blob_where_the_blob_has_them(store: BlobStore) -> None:
+    data = bytes(range(256)) * 2000
+    reader = await store.open(await keep(store, data))
+    assert reader is not None
+    file = reader.file()
+    if file is not None:  # a store may have none
+        await file.fetch(1000, 300_000)
+        assert file.at_hand(1000, 300_000)
+        assert os.pread(file.fileno(), len(data) + 1, 0) == data
+        await file.fetch(len(data) - 10, 1 << 20)  # as far as there is anything
+        assert file.at_hand(len(data) - 1, 1)
+    reader.close()
+    if file is not None:
+        with pytest.raises(ValueError, match="closed"):
+            file.fileno()
+
+
+async def test_a_file_stays_readable_when_its_blob_is_deleted(store: BlobStore) -> None:
+    digest = await keep(store, b"data")
+    reader = await store.open(digest)
+    assert reader is not None
+    file = reader.file()
+    assert await store.delete(digest)
+    if file is not None:
+        assert os.pread(file.fileno(), 10, 0) == b"data"
+    reader.close()
 
 
 async def test_an_absent_blob_is_none(store: BlobStore) -> None:

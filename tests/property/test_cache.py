@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from proxy.config.settings import parse_upstream
 from proxy.core.contents import ManifestContents
 from proxy.core.manifests import ManifestAnswer, ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.rules import Address, RuleSet
 from proxy.core.tasks import Tasks
@@ -60,7 +61,7 @@ class Cache(RuleBasedStateMachine):
         self.begin()
 
     def begin(self) -> None:
-        upstreams = Upstreams(self.upstream, self.tasks, self.clock, Policy(), Metrics())
+        upstreams = Upstreams(self.upstream, self.tasks, self.clock, Policy(), Metrics(), Offloader())
         contents = ManifestContents(self.metadata, self.store)
         self.service = ManifestService(self.metadata, contents, upstreams)
 

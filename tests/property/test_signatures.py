@@ -31,7 +31,7 @@ async def outcome(sent: Sent, service: str) -> ApiError | None:
     try:
         signed = SIGNATURES.examine(sent.received(), service)
         assert signed is not None
-        await signed.verify(sent.body)
+        signed.verify(sent.body)
     except ApiError as raised:
         refused = raised
     else:

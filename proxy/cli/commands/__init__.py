@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it could not be done; 2 the configuration or the command l
 The product is imported by the command that needs it, so that ``--help`` and shell scripts do not wait for it.
 """
 
+import signal
 from typing import Annotated
 
 import typer
@@ -64,6 +65,8 @@ def serve(config: ConfigOption = None) -> None:
 
     SIGHUP reloads the configuration, as saving its file does.
     """
+    # It would end a server that is not ready to reload yet; what it begins with is read after this.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from proxy.cli import running  # noqa: PLC0415 - see the module
 
     raise typer.Exit(running.serve(config))

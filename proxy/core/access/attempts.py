@@ -2,19 +2,17 @@
 
 import math
 from collections import deque
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from cachetools import TTLCache
 
+from proxy.core.access.addresses import client_network
 from proxy.core.ports import Clock
 from proxy.model.errors import ErrorCode, ProxyError
 
 _WINDOW: Final = 60.0
 _KEPT: Final = 20_000
 _LONGEST_ADDRESS: Final = 64
-# One customer gets at least this many bits of an IPv6 address for all of its machines (RFC 6177 §2).
-_IPV6_PREFIX: Final = 64
 
 
 class Attempts:
@@ -69,12 +67,4 @@ _Failures = TTLCache[str, deque[float]]
 
 
 def _network(address: str) -> str:
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:_LONGEST_ADDRESS]
-    if not isinstance(found, IPv6Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ip_network((found, _IPV6_PREFIX), strict=False))
+    return client_network(address) or address[:_LONGEST_ADDRESS]

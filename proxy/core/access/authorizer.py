@@ -1,8 +1,9 @@
 """The decision: whether a caller may do what a request is about to do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from proxy.core.access.caller import Caller
 from proxy.model.access import Action
@@ -10,9 +11,11 @@ from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule
 
+LISTED: Final = "ecr:BatchGetImage"
+"""What must be permitted for a repository to be listed in the catalog: its images may be pulled."""
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+
+class Wanted(msgspec.Struct, frozen=True):
     """What a caller is about to do.
 
     `operation` is its name in IAM policies (``ecr:BatchGetImage``). `repository` is canonical, None for what concerns
@@ -47,8 +50,13 @@ class Authorizer(Protocol):
         `ScopeError` where the principal may, be it the anonymous one, and the token's scopes do not.
         """
 
-    async def visible(self, caller: Caller, names: Sequence[RepositoryName]) -> list[RepositoryName]:
-        """Return which of the repositories the caller may pull; `names` are in order, with none between them."""
+    async def visible(
+        self, caller: Caller, names: Sequence[RepositoryName], operation: str = LISTED
+    ) -> list[RepositoryName]:
+        """Return in which of the repositories the caller may do that, which is a kind of pulling.
+
+        `names` are in order, with none between them.
+        """
 
 
 class EveryoneMay:
@@ -65,6 +73,7 @@ class EveryoneMay:
         self,
         caller: Caller,  # noqa: ARG002 - the port
         names: Sequence[RepositoryName],
+        operation: str = LISTED,  # noqa: ARG002 - the port
     ) -> list[RepositoryName]:
         """Return all of them."""
         return list(names)

@@ -10,15 +10,14 @@ from cachetools import LRUCache
 from proxy.config.auth import EVERYWHERE, AuthSettings, GrantSettings
 from proxy.model.access import Action
 from proxy.model.patterns import NamePattern, fits_literals
-from proxy.model.principal import ANONYMOUS, Principal
+from proxy.model.principal import ANONYMOUS, EVERYONE, Principal, source_of
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import ROOT, CacheRule
 
-EVERYONE: Final = "anonymous"
-"""The principal of a grant that everyone has, known or not."""
-
 _DECISIONS: Final = 50_000
 """Decisions that are remembered. Names come from clients, so there may be any number of them."""
+
+_CALLERS: Final = 10_000
 
 _WILD: Final = frozenset("*?$")
 """What means something in patterns: stars here, and what policies of IAM have beside them."""
@@ -58,7 +57,7 @@ class PrincipalPattern:
         """Tell whether a principal fits."""
         if self.everyone or self._all or principal == ANONYMOUS:
             return self.everyone or principal != ANONYMOUS
-        return not (self._plain and ":" in principal) and fits_literals(self._literals, principal)
+        return not (self._plain and source_of(principal)) and fits_literals(self._literals, principal)
 
 
 class RepositoryPattern:
@@ -75,6 +74,22 @@ class RepositoryPattern:
 
 
 @dataclass(frozen=True, slots=True)
+class _Reach:
+    """The repositories in which a grant lets somebody do something: since `everyone` may, or by name."""
+
+    repositories: tuple[RepositoryPattern, ...]
+    everyone: bool
+
+    def has(self, repository: RepositoryName | None, private: str | None) -> bool:
+        # What everyone has does not reach behind credentials unless it says so, for those who are known neither.
+        behind = private if self.everyone else None
+        return any(
+            pattern.fits(repository) and (behind is None or names_rule(pattern.text, behind))
+            for pattern in self.repositories
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Grant:
     principals: tuple[PrincipalPattern, ...]
     actions: frozenset[Action]
@@ -88,20 +103,11 @@ class _Grant:
             tuple(map(RepositoryPattern, settings.repositories)),
         )
 
-    def allows(
-        self, principal: Principal, action: Action, repository: RepositoryName | None, private: str | None
-    ) -> bool:
-        if action not in self.actions:
-            return False
+    def reach(self, principal: Principal, action: Action) -> _Reach | None:
         fitting = [pattern for pattern in self.principals if pattern.fits(principal)]
-        if not fitting:
-            return False
-        # What everyone has does not reach behind credentials unless it says so, for those who are known neither.
-        behind = private if all(pattern.everyone for pattern in fitting) else None
-        return any(
-            pattern.fits(repository) and (behind is None or names_rule(pattern.text, behind))
-            for pattern in self.repositories
-        )
+        if action not in self.actions or not fitting:
+            return None
+        return _Reach(self.repositories, all(pattern.everyone for pattern in fitting))
 
 
 class Grants:
@@ -111,6 +117,8 @@ class Grants:
         self._grants = tuple(map(_Grant.of, settings))
         self._decided: LRUCache[tuple[Principal, Action, RepositoryName | None, str | None], bool]
         self._decided = LRUCache(_DECISIONS)
+        # Lists ask for one caller and many names.
+        self._reaches: LRUCache[tuple[Principal, Action], tuple[_Reach, ...]] = LRUCache(_CALLERS)
 
     @classmethod
     def of(cls, settings: AuthSettings) -> Self:
@@ -129,9 +137,16 @@ class Grants:
         key = principal, action, repository, private
         decided = self._decided.get(key)
         if decided is None:
-            decided = any(grant.allows(*key) for grant in self._grants)
+            decided = any(reach.has(repository, private) for reach in self._reach(principal, action))
             self._decided[key] = decided
         return decided
+
+    def _reach(self, principal: Principal, action: Action) -> tuple[_Reach, ...]:
+        found = self._reaches.get((principal, action))
+        if found is None:
+            reaches = (grant.reach(principal, action) for grant in self._grants)
+            found = self._reaches[principal, action] = tuple(reach for reach in reaches if reach is not None)
+        return found
 
 
 class GrantBook:

@@ -1,13 +1,9 @@
 """Those who can be known at present, whatever they are known by."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from proxy.core.access.ports import AccessKeys, Assertions, Users
-from proxy.model.principal import Principal, is_plain
-
-CERTIFICATE: Final = "cert"
-"""What the names of those begin with who are known by a client certificate, before the colon."""
+from proxy.model.principal import CERTIFICATE, Principal, is_plain, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +26,5 @@ class Identities:
             return (self.users is not None and self.users.knows(principal)) or (
                 self.access_keys is not None and self.access_keys.knows(principal)
             )
-        kind, colon, _ = principal.partition(":")
-        return bool(colon) and (kind in self.providers or (self.certificates and kind == CERTIFICATE))
+        source = source_of(principal)
+        return source in self.providers or (self.certificates and source == CERTIFICATE)

@@ -6,9 +6,9 @@ from proxy.core.access.caller import Caller, Scheme
 from proxy.core.access.identities import Identities
 from proxy.core.access.ports import AssertionRefusedError, Assertions
 from proxy.core.access.user_passwords import UserPasswords
-from proxy.core.registry.authorization import USER, RegistryPasswords, Standing
+from proxy.core.registry.authorization import USER, PasswordExpiredError, RegistryPasswords
 from proxy.model.errors import ErrorCode, ProxyError
-from proxy.model.principal import Principal
+from proxy.model.principal import Principal, source_of
 
 # ECR's sentence.
 _EXPIRED: Final = "Your authorization token has expired. Reauthenticate and try again."
@@ -45,14 +45,15 @@ class PasswordService:
         return Caller(Principal(user), Scheme.PASSWORD, address)
 
     def _registry_password(self, text: str) -> Principal:
-        verdict = self._given.verify(text)
-        if verdict.standing is Standing.EXPIRED:
-            raise ProxyError(ErrorCode.DENIED, _EXPIRED)
-        if verdict.principal is None or verdict.standing is not Standing.VALID:
+        try:
+            principal = self._given.verify(text)
+        except PasswordExpiredError:
+            raise ProxyError(ErrorCode.DENIED, _EXPIRED) from None
+        if principal is None:
             raise _wrong("not a password of this registry")
-        if not self._identities.knows(verdict.principal):
+        if not self._identities.knows(principal):
             raise _wrong("a password of this registry, given to a principal that is not known any more")
-        return verdict.principal
+        return principal
 
     @staticmethod
     async def _assertion(assertions: Assertions, provider: str, token: str) -> Principal:
@@ -60,7 +61,7 @@ class PasswordService:
             principal = await assertions.verify(token)
         except AssertionRefusedError as error:
             raise _wrong(str(error)) from error
-        if not principal.startswith(f"{provider}:"):
+        if source_of(principal) != provider:
             raise _wrong("a token of another identity provider than the user name says")
         return principal
 

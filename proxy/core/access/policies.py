@@ -6,12 +6,12 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from proxy.core.access.authorizer import ScopeError, Wanted
+from proxy.core.access.authorizer import LISTED, ScopeError, Wanted
 from proxy.core.access.caller import Caller
-from proxy.core.access.conditions import Context
-from proxy.core.access.documents import Hangings, PolicyDocuments
 from proxy.core.access.grants import GrantBook, is_private
-from proxy.core.access.iam import Request, evaluate, user_arn
+from proxy.core.access.iam.conditions import Context
+from proxy.core.access.iam.documents import Attached, PolicyDocuments
+from proxy.core.access.iam.evaluation import Request, evaluate
 from proxy.core.ports import Clock
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.policy_documents import Effect
@@ -20,9 +20,6 @@ from proxy.model.access import Action
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule
-
-LISTED: Final = "ecr:BatchGetImage"
-"""What must be permitted for a repository to be listed in the catalog: its images may be pulled."""
 
 _REACHED: Final = 50_000
 _ECR: Final = "ecr:"
@@ -69,11 +66,13 @@ class PolicyAuthorizer:
         if not covered:
             raise ScopeError
 
-    async def visible(self, caller: Caller, names: Sequence[RepositoryName]) -> list[RepositoryName]:
-        """Return which of the repositories the caller may pull; `names` are in order, with none between them."""
+    async def visible(
+        self, caller: Caller, names: Sequence[RepositoryName], operation: str = LISTED
+    ) -> list[RepositoryName]:
+        """Return in which of the repositories the caller may do that, as the port says."""
         if caller.scopes is None:
             await self._documents.prepare(names)
-        return [name for name in names if await self.permits(caller, Wanted(Action.PULL, LISTED, name))]
+        return [name for name in names if await self.permits(caller, Wanted(Action.PULL, operation, name))]
 
     async def _may(self, caller: Caller, wanted: Wanted) -> bool:
         """Tell whether the principal may, whatever its credentials are limited to."""
@@ -85,28 +84,27 @@ class PolicyAuthorizer:
         if not wanted.operation.startswith(_ECR):
             return allowed  # what is not ECR's, its policies have no say in
         registry = await self._documents.registry()
-        hangings = await self._documents.repository(name) if name is not None else None
-        hung = hangings.policy if hangings is not None else None
-        policies = [policy for policy in (registry, hung) if policy is not None]
+        attached = await self._documents.repository(name) if name is not None else None
+        own = attached.policy if attached is not None else None
+        policies = [policy for policy in (registry, own) if policy is not None]
         if not policies:
             return allowed
-        request = self._request(caller, wanted, rule, hangings)
+        request = self._request(caller, wanted, rule, attached)
         said = {evaluate(policy, request) for policy in policies}
         return Effect.DENY not in said and (allowed or Effect.ALLOW in said)
 
-    def _request(self, caller: Caller, wanted: Wanted, rule: CacheRule | None, hangings: Hangings | None) -> Request:
+    def _request(self, caller: Caller, wanted: Wanted, rule: CacheRule | None, attached: Attached | None) -> Request:
         identity = self._identity
         return Request(
             caller.principal,
-            identity.partition,
-            identity.account,
+            identity,
             wanted.operation,
             identity.arn(wanted.repository or _ALL),
-            self._context(caller, hangings),
+            self._context(caller, attached),
             rule.prefix if rule is not None and is_private(rule) else None,
         )
 
-    def _context(self, caller: Caller, hangings: Hangings | None) -> Context:
+    def _context(self, caller: Caller, attached: Attached | None) -> Context:
         now = self._clock.now()
         identity = self._identity
         values = {
@@ -119,25 +117,25 @@ class PolicyAuthorizer:
             "aws:resourceaccount": identity.account,
         }
         if not caller.anonymous:
-            values["aws:principalarn"] = user_arn(identity.partition, identity.account, caller.principal)
+            values["aws:principalarn"] = identity.user_arn(caller.principal)
             values["aws:principalaccount"] = identity.account
             values["aws:username"] = caller.principal
-        untold = set()
+        unknown = set()
         for key, value in (
             ("aws:sourceip", caller.address),
             ("aws:securetransport", None if caller.secure is None else str(caller.secure).lower()),
         ):
             if value is None:
-                untold.add(key)
+                unknown.add(key)
             else:
                 values[key] = value
-        for tag, value in (hangings.tags if hangings is not None else {}).items():
+        for tag, value in (attached.tags if attached is not None else {}).items():
             for key in (f"aws:resourcetag/{tag.lower()}", f"ecr:resourcetag/{tag.lower()}"):
                 # Keys of conditions have no case, those of tags have: of two such, neither is meant for sure.
                 if key in values:
-                    untold.add(key)
+                    unknown.add(key)
                 values[key] = value
-        return Context(values, frozenset(untold))
+        return Context(values, frozenset(unknown))
 
     def _rule(self, name: RepositoryName) -> CacheRule | None:
         """Return the rule by which clients reach a repository, if there is one."""

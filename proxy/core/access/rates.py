@@ -1,9 +1,9 @@
 """How many requests callers may make: one token bucket a principal, or an address of those who show none."""
 
-import ipaddress
 import math
 from collections import OrderedDict
 
+from proxy.core.access.addresses import client_network
 from proxy.core.access.caller import Caller
 from proxy.core.buckets import Bucket
 from proxy.core.clock import SystemClock
@@ -19,8 +19,8 @@ _REMEMBERED = 65_536
 class Rates:
     """Admit `per_second` requests of each caller, up to `burst` at once after a pause; without a rate, all of them.
 
-    Callers without a principal are told apart by address, those of IPv6 by their /64: that is what one site is given
-    (RFC 6177), and whoever has one has 2^64 addresses. Whose address is unknown shares one bucket with all such.
+    Callers without a principal are told apart by address, those of IPv6 by their /64. Whose address is unknown shares
+    one bucket with all such.
     """
 
     def __init__(self, per_second: float | None, burst: int, clock: Clock, metrics: Metrics) -> None:
@@ -57,7 +57,7 @@ class Rates:
         )
 
     def _bucket(self, caller: Caller, per_second: float) -> Bucket:
-        key = ("address", _site(caller.address)) if caller.anonymous else ("principal", str(caller.principal))
+        key = ("address", _network(caller)) if caller.anonymous else ("principal", str(caller.principal))
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= _REMEMBERED:
@@ -68,14 +68,5 @@ class Rates:
         return bucket
 
 
-def _site(address: str | None) -> str:
-    """Return what all addresses of one client have in common."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return ""
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
+def _network(caller: Caller) -> str:
+    return client_network(caller.address or "") or ""

@@ -123,6 +123,9 @@ class BypassSource:
         """Yield the bytes [start, stop); the whole blob is verified, with its end held back until it is right."""
         return self._bypass.stream(start, stop, self._digest.hasher() if start == 0 else None)
 
+    def at_rest(self) -> None:
+        """Return None: the blob is kept nowhere."""
+
     def close(self) -> None:
         """Leave; a transfer that was not streamed is closed in the background."""
         self._held.close()

@@ -62,6 +62,9 @@ class TailSource:
                 await fill.changed()
             self._position = position
 
+    def at_rest(self) -> None:
+        """Return None: the blob is on its way."""
+
     def close(self) -> None:
         """Leave the fill, which goes on."""
         if not self._closed:

@@ -1,17 +1,14 @@
 """Passwords of the registry, which it gives to callers of its API and knows again without having kept them."""
 
 import base64
-import binascii
-import hmac
-import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum, auto
 from typing import Final
 
 import msgspec
 
 from proxy.core.ports import Clock
+from proxy.core.signed_text import SignedTexts, new_nonce
 from proxy.model.principal import Principal
 
 USER: Final = "AWS"
@@ -19,9 +16,7 @@ USER: Final = "AWS"
 
 LIFETIME: Final = timedelta(hours=12)
 
-# What is signed is never taken for anything else that the same key might sign.
 _CONTEXT: Final = b"registry password 1\n"
-_NONCE: Final = 12
 _LIMIT: Final = 4096
 
 
@@ -34,14 +29,11 @@ class _Payload(
     nonce: str
 
 
-_decoder = msgspec.json.Decoder(_Payload)
-
-
 @dataclass(frozen=True, slots=True)
 class Password:
     """A password, and until when it is good: seconds since the epoch. It has neither ``:`` nor white space."""
 
-    text: str
+    text: str = field(repr=False)
     expires_at: float
 
     @property
@@ -50,64 +42,36 @@ class Password:
         return base64.b64encode(f"{USER}:{self.text}".encode()).decode()
 
 
-class Standing(Enum):
-    """What a password turned out to be."""
-
-    VALID = auto()
-    EXPIRED = auto()  # the registry gave it, but longer ago than it is good for
-    WRONG = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a password says; `principal` is whom it was given to, None where it is wrong."""
-
-    standing: Standing
-    principal: Principal | None = None
+class PasswordExpiredError(Exception):
+    """The registry gave the password, but longer ago than it is good for."""
 
 
 class RegistryPasswords:
-    """Give passwords and verify them: ``<payload>.<HMAC-SHA256 of the payload>``, both in URL-safe base64.
+    """Give passwords and verify them; each is a signed text.
 
-    `key` signs; passwords that one of the `older` keys signed are good as long as they last. Whoever has a key can make
-    passwords. Processes with the same keys know each other's passwords, and those from before a restart.
+    `key` signs; passwords that one of the `older` keys signed are good as long as they last. Processes with the same
+    keys know each other's passwords, and those from before a restart.
     """
 
     def __init__(self, key: bytes, clock: Clock, *older: bytes, lifetime: timedelta = LIFETIME) -> None:
-        self._keys = (key, *older)
+        self._texts = SignedTexts(_Payload, _CONTEXT, (key, *older), _LIMIT)
         self._clock = clock
         self._lifetime = lifetime.total_seconds()
 
     def issue(self, principal: Principal) -> Password:
         """Return a new password for `principal`."""
         now = self._clock.now()
-        payload = _Payload(principal, now, now + self._lifetime, secrets.token_urlsafe(_NONCE))
-        signed = _text(msgspec.json.encode(payload))
-        return Password(f"{signed}.{_sign(self._keys[0], signed)}", payload.expires)
+        payload = _Payload(principal, now, now + self._lifetime, new_nonce())
+        return Password(self._texts.write(payload), payload.expires)
 
-    def verify(self, text: str) -> Verdict:
-        """Return what a password is, whatever text that is; how long that takes tells nothing of the key."""
-        signed, _, signature = text.partition(".")
-        if len(text) > _LIMIT or not text.isascii():
-            return Verdict(Standing.WRONG)
-        known = [hmac.compare_digest(_sign(key, signed), signature) for key in self._keys]
-        if not any(known):
-            return Verdict(Standing.WRONG)
-        try:
-            payload = _decoder.decode(_bytes(signed))
-        except (msgspec.MsgspecError, binascii.Error):  # signed by a version of another form
-            return Verdict(Standing.WRONG)
-        standing = Standing.VALID if self._clock.now() < payload.expires else Standing.EXPIRED
-        return Verdict(standing, Principal(payload.principal))
+    def verify(self, text: str) -> Principal | None:
+        """Return whom a password was given to; None for any text that is no password of this registry.
 
-
-def _sign(key: bytes, signed: str) -> str:
-    return _text(hmac.digest(key, _CONTEXT + signed.encode(), "sha256"))
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        Raises `PasswordExpiredError`. How long it takes tells nothing of the key.
+        """
+        payload = self._texts.read(text)
+        if payload is None:
+            return None
+        if self._clock.now() >= payload.expires:
+            raise PasswordExpiredError
+        return Principal(payload.principal)

@@ -5,6 +5,7 @@ from typing import Self
 
 from proxy.config.settings import Settings
 from proxy.model.api_errors import ApiError, ApiErrorCode
+from proxy.model.principal import Principal
 from proxy.model.reference import RepositoryName
 
 
@@ -25,6 +26,15 @@ class RegistryIdentity:
     def arn(self, name: RepositoryName) -> str:
         """Return the ARN of a repository."""
         return f"arn:{self.partition}:ecr:{self.region}:{self.account}:repository/{name}"
+
+    def user_arn(self, principal: Principal) -> str:
+        """Return the ARN by which policies name a principal that is known here."""
+        return f"arn:{self.partition}:iam::{self.account}:user/{principal}"
+
+    @property
+    def root_arn(self) -> str:
+        """Return the ARN by which policies name all of the account, and which whoever gave no name has."""
+        return f"arn:{self.partition}:iam::{self.account}:root"
 
     @property
     def partition(self) -> str:

@@ -10,7 +10,7 @@ import structlog
 from proxy.core.descriptors import decode_index
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
-from proxy.core.offloading import offload
+from proxy.core.offloading import Offloader
 from proxy.core.pushes import PushAnswer, PushedManifest, PushService, TagRefusedError
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.image_ids import FailureCode, ImageFailure, ImageId, NamedImage, read_ids
@@ -82,6 +82,7 @@ class ImageAdministration:
         listings: ListingService,
         identity: RegistryIdentity,
         pulled: Callable[[Resolution, Digest], None],
+        offloader: Offloader,
     ) -> None:
         self._store = store
         self._locator = locator
@@ -90,6 +91,7 @@ class ImageAdministration:
         self._listings = listings
         self._identity = identity
         self._pulled = pulled
+        self._offloader = offloader
 
     # --- lists ---
 
@@ -233,7 +235,7 @@ class ImageAdministration:
         answer = await self._manifests.get(resolution, reference)
         if answer.raw is None:
             raise AssertionError("a manifest that is got has its bytes")
-        if image.digest is not None and await _digest_of(answer.raw, image.digest.algorithm) != image.digest:
+        if image.digest is not None and await self._digest_of(answer.raw, image.digest.algorithm) != image.digest:
             return ImageFailure.of(image.id, FailureCode.MISMATCH)
         self._pulled(resolution, answer.digest)
         media_type = answer.media_type.partition(";")[0].strip()
@@ -251,7 +253,8 @@ class ImageAdministration:
         try:
             given = image.media_type or media_type_of(image.manifest)
             media_type = given.partition(";")[0].strip() if given is not None else None
-            digest = digest_given("imageDigest", image.digest) if image.digest else await _digest_of(image.manifest)
+            named = digest_given("imageDigest", image.digest) if image.digest else None
+            digest = named or await self._digest_of(image.manifest)
             if not tags and await self._store.manifest(resolution.repository, digest, None) is not None:
                 raise self._unchanged(name, digest, None)
             pushed = PushedManifest(image.manifest, media_type, digest, tags, anew=True)
@@ -356,6 +359,9 @@ class ImageAdministration:
         tags = [image.tag for image in images if image.tag is not None]
         return await self._store.images_named(repository, digests, tags)
 
+    async def _digest_of(self, raw: bytes, algorithm: str = "sha256") -> Digest:
+        return await self._offloader.run(len(raw), Digest.of, raw, algorithm)
+
     def _unknown(self, name: RepositoryName, image: ImageId) -> ApiError:
         return ApiError(
             ApiErrorCode.ImageNotFoundException,
@@ -388,10 +394,6 @@ def _position(key: str) -> tuple[Digest | None, str]:
         return None, ""
     digest, _, tag = key.partition(" ")
     return digest_given("nextToken", digest), tag
-
-
-async def _digest_of(raw: bytes, algorithm: str = "sha256") -> Digest:
-    return await offload(len(raw), Digest.of, raw, algorithm)
 
 
 def _failure(image: ImageId, error: ProxyError) -> ImageFailure | ProxyError:

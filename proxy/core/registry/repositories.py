@@ -1,10 +1,12 @@
 """Repositories as administrators make, change and remove them."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
+from proxy.core.listings import Visible
 from proxy.core.ports import Clock, RepositoryRecord
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.known_repositories import KnownRepositories
@@ -15,6 +17,9 @@ from proxy.model.reference import RepositoryName
 from proxy.model.tag_policy import TagMutability, TagPolicy
 
 _log = structlog.get_logger(__name__)
+
+_BATCH = 512
+"""Repositories that are looked at together, to find those which may be shown."""
 
 _FILTERS = "imageTagMutabilityExclusionFilters"
 
@@ -82,9 +87,23 @@ class RepositoryAdministration:
         """Return a repository, or raise RepositoryNotFoundException."""
         return self._shown(await self._repositories.get(name))
 
-    async def page(self, after: str, limit: int) -> list[RepositoryRecord]:
-        """Return up to `limit` repositories whose names are greater than `after`, in order of name."""
-        return [self._shown(record) for record in await self._store.repository_records(after, limit)]
+    async def page(self, after: str, limit: int, visible: Visible | None = None) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories whose names are greater than `after`, in order of name.
+
+        With `visible`, of those that it lets through: a page is as full as if there were no others.
+        """
+        if visible is None:
+            return [self._shown(record) for record in await self._store.repository_records(after, limit)]
+        found = list[RepositoryRecord]()
+        while len(found) < limit:
+            records = await self._store.repository_records(after, _BATCH)
+            names = set(await visible([record.name for record in records]))
+            found += [self._shown(record) for record in records if record.name in names]
+            if len(records) < _BATCH:
+                break
+            after = records[-1].name
+            await asyncio.sleep(0)  # what was looked up before may never have waited
+        return found[:limit]
 
     async def delete(self, name: RepositoryName, *, force: bool) -> RepositoryRecord:
         """Remove a repository and return it.

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from proxy.config.auth import OidcSettings
 from proxy.core.access.ports import AssertionRefusedError
 from proxy.model.patterns import fits_literals
-from proxy.model.principal import Principal
+from proxy.model.principal import Principal, sourced_principal
 
 LEEWAY: Final = 60.0
 """Seconds by which the provider's clock may be ahead of ours."""
@@ -23,9 +23,11 @@ class Demands:
 
     def __init__(self, provider: OidcSettings) -> None:
         self._provider = provider
+        # What a claim may not hold, so that where it ends, and the next one begins, is never open.
+        self._separators = frozenset(between[0] for between in _CLAIM.split(provider.principal)[2:-1:2])
         self._patterns = {name: tuple(pattern.split("*")) for name, pattern in provider.claims.items()}
 
-    def principal_of(self, claims: Mapping[str, Any], now: float) -> Principal:
+    def principal_of(self, claims: Mapping[str, object], now: float) -> Principal:
         """Return whom the claims of a verified token name at `now`, in seconds since the epoch."""
         if claims.get("iss") != self._provider.issuer:
             raise AssertionRefusedError("its issuer (iss) is another one")
@@ -37,20 +39,23 @@ class Demands:
                 raise AssertionRefusedError(f"its claim {name!r} does not fit {self._provider.claims[name]!r}")
         return self._render(claims)
 
-    def _render(self, claims: Mapping[str, Any]) -> Principal:
+    def _render(self, claims: Mapping[str, object]) -> Principal:
         def render(found: re.Match[str]) -> str:
             text = _text(claims.get(found[1]))
-            if not text or not text.isprintable() or any(map(str.isspace, text)):
+            # A star would be one in policies: nobody could mean this principal alone.
+            if not text or not text.isprintable() or "*" in text or any(map(str.isspace, text)):
                 raise AssertionRefusedError(f"its claim {found[1]!r} can be no part of a principal")
+            if not self._separators.isdisjoint(text):
+                raise AssertionRefusedError(f"its claim {found[1]!r} holds what separates claims in `principal`")
             return text
 
-        principal = f"{self._provider.name}:{_CLAIM.sub(render, self._provider.principal)}"
+        principal = sourced_principal(self._provider.name, _CLAIM.sub(render, self._provider.principal))
         if len(principal) > PRINCIPAL_LIMIT:
             raise AssertionRefusedError(f"its principal would be longer than {PRINCIPAL_LIMIT} characters")
-        return Principal(principal)
+        return principal
 
 
-def _check_time(claims: Mapping[str, Any], now: float) -> None:
+def _check_time(claims: Mapping[str, object], now: float) -> None:
     expires = _seconds(claims, "exp")
     if expires is None:
         raise AssertionRefusedError("it never expires (exp)")
@@ -62,7 +67,7 @@ def _check_time(claims: Mapping[str, Any], now: float) -> None:
             raise AssertionRefusedError(f"it is not good yet ({name})")
 
 
-def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
+def _seconds(claims: Mapping[str, object], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None

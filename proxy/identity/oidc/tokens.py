@@ -42,7 +42,7 @@ class UnverifiedToken:
     text: str = field(repr=False)
     algorithm: str
     key_id: str | None
-    claims: Mapping[str, Any] = field(repr=False)
+    claims: Mapping[str, object] = field(repr=False)
 
 
 def read_token(text: str) -> UnverifiedToken:

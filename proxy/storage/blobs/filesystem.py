@@ -12,14 +12,14 @@ from typing import Final
 
 import structlog
 
-from proxy.core.ports import BlobReader, BlobWriter
+from proxy.core.ports import BlobFile, BlobReader, BlobWriter
 from proxy.model.digest import Digest
 from proxy.model.errors import ProxyError
 from proxy.storage.blobs.folders import DurableFolders, sync_folder
 from proxy.storage.blobs.upload import Upload, create_upload, sweep_uploads
 from proxy.storage.errors import StoreUnusableError, unusable, writing
 from proxy.storage.layout import Layout
-from proxy.storage.page_cache import LONGEST, PageCache
+from proxy.storage.page_cache import LONGEST, PageCache, load
 from proxy.storage.threads import Threads
 
 SEGMENT: Final = LONGEST
@@ -63,12 +63,11 @@ class FilesystemBlobStore:
     @asynccontextmanager
     async def writer(self, expected: Digest) -> AsyncIterator[BlobWriter]:
         """Begin a blob; leaving without `commit` leaves no trace, also when the leaving task was cancelled."""
-        upload = Upload(self._layout, self._folders, expected)
+        writer = _FileWriter(Upload(self._layout, self._folders, expected), self._writers)
         try:
-            yield _FileWriter(upload, self._writers)
+            yield writer
         finally:
-            # Shielded: were it cancelled while it waits for a thread, the file would stay until the next start.
-            await asyncio.shield(self._writers.run(upload.discard))
+            await writer.end()
 
     async def delete(self, digest: Digest) -> bool:
         """Remove a blob, durably; tell whether it was there. Open readers go on."""
@@ -118,7 +117,7 @@ class FilesystemBlobStore:
 
 
 class _FileReader:
-    """The `BlobReader` port over one descriptor of its own."""
+    """The `BlobReader` and `BlobFile` ports over one descriptor of its own."""
 
     def __init__(self, descriptor: int, path: Path, threads: Threads, page_cache: PageCache) -> None:
         self.size = os.fstat(descriptor).st_size
@@ -132,19 +131,36 @@ class _FileReader:
 
     async def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes, and no more than SEGMENT, from `position`; empty only at or past the end."""
-        if not self._close.alive:
-            raise ValueError("this reader is closed")
+        descriptor = self.fileno()
         size = min(size, self.size - position, SEGMENT)
         if size <= 0:
             return b""
-        data = self._page_cache.read(self._descriptor, position, size)
+        data = self._page_cache.read(descriptor, position, size)
         if not data:
             # Were the reader closed while a cancelled call of this kind is still queued, its descriptor might
             # already be another file's: harmless, since nobody receives what a cancelled call reads.
-            data = await self._threads.run(os.pread, self._descriptor, size, position)
+            data = await self._threads.run(os.pread, descriptor, size, position)
         if not data:
             raise OSError(errno.EIO, "the blob is shorter than it was when it was opened", str(self._path))
         return data
+
+    def file(self) -> BlobFile | None:
+        """Return this, if the file system tells what is in memory."""
+        return self if self._page_cache.tells else None
+
+    def fileno(self) -> int:
+        """Return the descriptor, which stays the reader's."""
+        if not self._close.alive:
+            raise ValueError("this reader is closed")
+        return self._descriptor
+
+    def at_hand(self, position: int, size: int) -> bool:
+        """Tell whether the page cache has these bytes."""
+        return self._page_cache.has(self.fileno(), position, min(size, self.size - position))
+
+    async def fetch(self, position: int, size: int) -> None:
+        """Have a thread read these bytes, as far as there are any, into the page cache."""
+        await self._threads.run(load, self.fileno(), position, min(size, self.size - position))
 
     def close(self) -> None:
         """Release the descriptor; idempotent."""
@@ -152,19 +168,47 @@ class _FileReader:
 
 
 class _FileWriter:
-    """The `BlobWriter` port over an upload: one hop to a thread a call."""
+    """The `BlobWriter` port over an upload: one hop to a thread a call, and one in all for a small blob."""
 
     def __init__(self, upload: Upload, threads: Threads) -> None:
         self._upload = upload
         self._threads = threads
+        self._held = b""
+        self._holds = True
+        self._begun = False
 
     async def write(self, data: bytes) -> None:
-        """Append `data`."""
-        await self._threads.run(self._upload.append, data)
+        """Append `data`, or hold it until there is more."""
+        if self._holds and len(self._held) + len(data) <= SEGMENT:
+            self._held += data
+            return
+        held, self._held, self._holds = self._held, b"", False
+        await self._run(held + data if held else data, commit=False)
 
     async def commit(self) -> None:
         """Verify the digest and make the blob durable and readable."""
-        await self._threads.run(self._upload.commit)
+        held, self._held, self._holds = self._held, b"", False
+        await self._run(held, commit=True)
+
+    async def end(self) -> None:
+        """Remove what was not committed."""
+        self._held, self._holds = b"", False
+        if self._begun:
+            # Shielded: were it cancelled while it waits for a thread, the file would stay until the next start.
+            await asyncio.shield(self._threads.run(self._upload.discard))
+        else:
+            self._upload.discard()  # there is no file yet, and will be none
+
+    async def _run(self, data: bytes, *, commit: bool) -> None:
+        self._begun = True
+        await self._threads.run(self._take, data, commit)
+        self._begun = not commit
+
+    def _take(self, data: bytes, commit: bool) -> None:  # noqa: FBT001 - by position to a thread
+        if data:
+            self._upload.append(data)
+        if commit:
+            self._upload.commit()
 
 
 def _try_out(layout: Layout) -> None:

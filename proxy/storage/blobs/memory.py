@@ -73,6 +73,9 @@ class _MemoryReader:
             raise ValueError("this reader is closed")
         return self._blob[position : position + size]
 
+    def file(self) -> None:
+        """Return None: there is none."""
+
     def close(self) -> None:
         self._blob = None
 

@@ -111,6 +111,14 @@ def test_a_server_reloads_when_its_file_is_saved_and_on_sighup_and_leaves_in_goo
     assert server.wait(30) == 0
 
 
+def test_a_server_that_is_still_starting_outlives_sighup(server: subprocess.Popen[str]) -> None:
+    wait_for(server.stderr, "key.made")
+    server.send_signal(signal.SIGHUP)
+    wait_for(server.stderr, "server.listening")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(30) == 0
+
+
 def test_a_running_server_takes_over_rules_that_a_command_makes(server: subprocess.Popen[str], config: Path) -> None:
     wait_for(server.stderr, "server.listening")
     assert run("rules", "create", "b", "b.example", "--config", config)[0] == 0

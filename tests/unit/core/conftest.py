@@ -12,7 +12,9 @@ from proxy.core.blobs import BlobService
 from proxy.core.contents import ManifestContents
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
+from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.rules import Address, Resolution, RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
@@ -60,7 +62,9 @@ class Bench:
 
     def start(self) -> None:
         """Begin a process over the same stores: whatever was in memory is gone."""
-        self.upstreams = upstreams = Upstreams(self.upstream, self.tasks, self.clock, self.policy, self.metrics)
+        self.upstreams = upstreams = Upstreams(
+            self.upstream, self.tasks, self.clock, self.policy, self.metrics, Offloader()
+        )
         self.contents = ManifestContents(self.metadata, self.store)
         self.manifests = ManifestService(self.metadata, self.contents, upstreams)
         self.blobs = BlobService(self.metadata, self.store, self.fills, upstreams)
@@ -86,6 +90,9 @@ class Bench:
         self.rules = (replace(self.rules[0], **changes), *self.rules[1:])
         self.book.replace(RuleSet(self.rules))
         return self.rules[0]
+
+    def with_character(self, *, ecr: bool) -> None:
+        self.with_policy(identity=RegistryIdentity(ecr=ecr))
 
     def with_policy(self, **changes: Any) -> None:  # noqa: ANN401 - fields by name
         self.policy = replace(self.policy, **changes)

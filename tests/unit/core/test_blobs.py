@@ -365,6 +365,9 @@ async def test_client_that_leaves_an_unproven_blob_closes_what_it_read_from(benc
             finally:
                 closed.append("stream")
 
+        def at_rest(self) -> None:
+            return None
+
         def close(self) -> None:
             closed.append("source")
 
@@ -411,6 +414,9 @@ async def test_stored_blob_that_ends_early_is_a_transfer_error(bench: Bench) -> 
 
         async def read(self, position: int, size: int) -> bytes:
             return LAYER[:5][position : position + size]
+
+        def file(self) -> None:
+            return None
 
         def close(self) -> None:
             """Nothing is open."""

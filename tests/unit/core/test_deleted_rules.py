@@ -91,7 +91,7 @@ async def test_a_tag_whose_head_was_asked_is_kept_though_nothing_negative_is_rem
 
 @pytest.mark.parametrize("ecr", [False, True])
 async def test_an_unknown_repository_is_told_of_in_the_words_of_the_character(bench: Bench, *, ecr: bool) -> None:
-    bench.with_policy(ecr=ecr)
+    bench.with_character(ecr=ecr)
     with pytest.raises(ProxyError) as refused:
         await bench.manifests.get(bench.resolve("team/app"), LATEST)
     with pytest.raises(ProxyError) as unlisted:

@@ -227,6 +227,41 @@ async def test_pull_by_digest_keeps_the_tags_that_were_told_before_but_for_immut
         assert record.digest == Digest.of(raw)
 
 
+async def test_pull_by_digest_through_another_process_keeps_the_tag_that_was_told_before(bench: Bench) -> None:
+    bench.web.put(NEW, "latest")
+    first = bench.manifests
+    await first.head(bench.resolve(), LATEST)
+    await first.keep_told()
+    assert await kept_tag(bench) is None
+
+    bench.start()
+    await bench.manifests.get(bench.resolve(), Digest.of(NEW))
+    assert await kept_tag(bench) is None
+    await first.keep_told()
+    bench.upstream.fail(UpstreamFailure.UNREACHABLE)
+    assert (await bench.manifests.get(bench.resolve(), LATEST)).raw == NEW
+
+
+async def test_a_tag_that_was_told_comes_not_back_once_it_was_deleted(bench: Bench) -> None:
+    bench.web.put(NEW, "latest")
+    await bench.manifests.head(bench.resolve(), LATEST)
+    await bench.manifests.get(bench.resolve(), Digest.of(NEW))
+    assert await bench.metadata.delete_tag(REPOSITORY, LATEST)
+    await bench.manifests.keep_told()
+    assert await kept_tag(bench) is None
+
+
+async def test_what_was_told_long_ago_is_not_looked_for(bench: Bench) -> None:
+    bench.web.put(NEW, "latest")
+    first = bench.manifests
+    await first.head(bench.resolve(), LATEST)
+    bench.clock.advance(11)
+    bench.start()
+    await bench.manifests.get(bench.resolve(), Digest.of(NEW))
+    await first.keep_told()
+    assert await kept_tag(bench) is None
+
+
 async def test_deleted_immutable_tag_is_fetched_anew(bench: Bench) -> None:
     bench.web.put(OLD, "latest")
     await bench.manifests.get(immutable(bench), LATEST)
@@ -290,7 +325,7 @@ async def test_pushed_tags_are_listed_with_those_of_the_upstream(pushable: Bench
 
 
 async def test_pushed_and_pulled_tags_are_listed_where_only_what_is_kept_is(pushable: Bench) -> None:
-    pushable.with_policy(ecr=True)
+    pushable.with_character(ecr=True)
     pushable.web.put(OLD, "v1", "v2")
     await pushable.manifests.get(pushable.resolve(), Tag("v1"))
     await push(pushable, PUSHED, "mine")

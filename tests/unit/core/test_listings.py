@@ -215,7 +215,7 @@ async def test_list_that_cannot_be_kept_is_served(bench: Bench) -> None:
 
 
 async def test_with_the_character_of_ecr_only_kept_tags_are_listed(bench: Bench) -> None:
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     assert await error_of_tags(bench) is ErrorCode.NAME_UNKNOWN
     bench.web.put(image(), "a", "b", "c")
     for tag in ("a", "c"):

@@ -290,7 +290,7 @@ async def test_an_immutable_tag_is_kept_with_the_sentence_of_ecr(
 
 
 async def test_ecr_refuses_the_same_digest_too(bench: Bench, filled: Resolution) -> None:
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     await bench.repositories.set_tag_policy(NAME, IMMUTABLE)
     await put(bench, filled)
     assert (await refusal(bench, filled)).code is ErrorCode.TAG_INVALID
@@ -344,11 +344,11 @@ async def test_what_the_first_look_misses_is_decided_with_the_write(bench: Bench
 
 async def test_a_push_makes_the_repository_unless_ecr_is_followed(bench: Bench) -> None:
     raw, new = index(), bench.resolve("new/app")
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     error = await refusal(bench, new, raw, V1, OCI_INDEX)
     assert error.code is ErrorCode.NAME_UNKNOWN
     assert error.message.startswith("The repository with name 'new/app' does not exist in the registry with id '")
-    bench.with_policy(ecr=False)
+    bench.with_character(ecr=False)
     await put(bench, new, raw, V1, OCI_INDEX)
     assert await bench.metadata.has_repository(RepositoryName("new/app"))
 

@@ -49,7 +49,7 @@ async def test_a_push_makes_the_repository_once(bench: Bench, hosted: Resolution
 
 
 async def test_with_ecr_a_push_makes_none_and_is_told_so_in_the_words_of_ecr(bench: Bench, hosted: Resolution) -> None:
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     with pytest.raises(ProxyError) as raised:
         await bench.repositories.ensure(hosted)
     assert raised.value.code is ErrorCode.NAME_UNKNOWN

@@ -431,3 +431,12 @@ rules:
     assert (found.tag_policy, found.takes_pushes) == (BUT_LATEST, True)
     other = resolve("docker-hub/app/web", rules=rules)
     assert (other.tag_policy, other.takes_pushes) == (ALL_TAGS_MOVE, False)
+
+
+def test_what_an_address_means_is_found_once_for_each_set_of_rules() -> None:
+    rules, others = RuleSet(RULES), RuleSet([rule("quay", "other.example")])
+    assert resolve("quay/a", rules=rules) is resolve("quay/a", rules=rules)
+    assert resolve("quay/a", rules=rules) != resolve("quay/a", rules=others)
+    assert resolve("a", mirror="quay", rules=rules) != resolve("a", rules=rules)
+    for _ in range(2):
+        assert refused("a", ns="nowhere.example", rules=rules).code is ErrorCode.NAME_UNKNOWN

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from proxy.core.policy import Policy
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
 from proxy.model.reference import Tag
 from proxy.model.rule import OnUpstream404
@@ -107,7 +106,7 @@ async def test_denied_without_credentials_says_that_it_may_be_private(bench: Ben
 
 
 async def test_denied_is_403_with_the_character_of_ecr(bench: Bench) -> None:
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     bench.upstream.fail(UpstreamFailure.DENIED)
     with pytest.raises(ProxyError) as raised:
         await bench.manifests.get(bench.resolve(), LATEST)
@@ -277,14 +276,3 @@ async def test_kept_tag_is_checked_with_one_attempt_and_a_first_pull_with_severa
         ("GET", False),
     ]
     assert {request.source for request in bench.upstream.requests} == {SOURCE}
-
-
-async def test_reload_goes_on_by_other_settings_and_forgets_refusals(bench: Bench) -> None:
-    with pytest.raises(ProxyError):
-        await bench.manifests.get(bench.resolve(), LATEST)
-    bench.web.put(image(), "latest")
-    bench.upstreams.adopt(Policy(offline=False))
-    assert (await bench.manifests.get(bench.resolve(), LATEST)).raw == image()
-    bench.upstreams.adopt(Policy(offline=True))
-    bench.clock.advance(301)
-    assert (await bench.manifests.get(bench.resolve(), LATEST)).status.stale == "offline"

@@ -355,14 +355,14 @@ async def test_a_cache_whose_rule_takes_pushes_serves_what_was_uploaded(bench: B
 
 
 async def test_a_push_makes_the_repository_unless_ecr_is_followed(bench: Bench, hosted: Resolution) -> None:
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     for work in (
         bench.uploads.begin(hosted, ANONYMOUS),
         bench.uploads.whole(hosted, DIGEST, Chunk(broken())),
         bench.uploads.mount(hosted, DIGEST, None, anyone),
     ):
         assert (await refusal(work)).code is ErrorCode.NAME_UNKNOWN
-    bench.with_policy(ecr=False)
+    bench.with_character(ecr=False)
     await bench.uploads.begin(hosted, ANONYMOUS)
     assert await bench.metadata.has_repository(NAME)
 
@@ -370,7 +370,7 @@ async def test_a_push_makes_the_repository_unless_ecr_is_followed(bench: Bench, 
 async def test_with_ecr_a_repository_that_is_deleted_meanwhile_does_not_come_back(
     bench: Bench, hosted: Resolution
 ) -> None:
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     await bench.repositories.create(NAME)
     session = Session(bench, hosted, (await bench.uploads.begin(hosted, ANONYMOUS)).id)
     await bench.metadata.delete_repository(NAME)
@@ -382,7 +382,7 @@ async def test_with_ecr_a_repository_that_is_deleted_meanwhile_does_not_come_bac
 async def test_with_ecr_a_repository_that_is_deleted_while_its_last_bytes_come_does_not_come_back(
     bench: Bench, hosted: Resolution, way: str
 ) -> None:
-    bench.with_policy(ecr=True)
+    bench.with_character(ecr=True)
     await bench.repositories.create(NAME)
     upload = (await bench.uploads.begin(hosted, ANONYMOUS)).id
     standing = StandingBody(BLOB)

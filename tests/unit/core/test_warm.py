@@ -93,14 +93,6 @@ def test_an_answer_is_given_only_in_its_span(warm: WarmAnswers[str]) -> None:
     assert warm.find(resolve(), LATEST, NOW - 0.1) is None  # the clock was set back
 
 
-def test_other_settings_are_other_answers(warm: WarmAnswers[str]) -> None:
-    old, new = object(), object()
-    warm.keep(resolve(), LATEST, warm.start(old), "answer", (DIGEST, RAW))
-
-    assert warm.find(resolve(), LATEST, NOW, old) is not None
-    assert warm.find(resolve(), LATEST, NOW, new) is None
-
-
 @pytest.mark.parametrize(
     "other",
     [

@@ -216,13 +216,6 @@ async def test_a_shorter_time_of_a_reload_counts_at_once(bench: Bench) -> None:
     assert answer.status.outcome == "revalidated"
 
 
-async def test_a_reload_of_other_settings_is_asked_anew(bench: Bench) -> None:
-    await warmed(bench)
-    bench.upstreams.adopt(bench.policy.__class__(listing_ttl=timedelta(seconds=1)))
-    with pytest.raises(WaitedError):
-        at_once(bench.manifests.get(bench.resolve(), LATEST))
-
-
 async def test_answers_with_a_warning_are_not_remembered(bench: Bench) -> None:
     await warmed(bench)
     bench.upstream.fail(UpstreamFailure.UNREACHABLE)

@@ -81,8 +81,8 @@ def test_codes_with_one_status_and_sentence_stay_apart() -> None:
     assert len({(code.status, code.message) for code in ErrorCode}) == len(ErrorCode.__members__)
 
 
-def test_no_error_asks_clients_for_credentials() -> None:
-    assert 401 not in {code.status for code in ErrorCode}
+def test_one_error_asks_clients_for_credentials() -> None:
+    assert [code for code in ErrorCode if code.status == 401] == [ErrorCode.UNAUTHORIZED]
 
 
 def test_what_is_certain_is_not_transient() -> None:

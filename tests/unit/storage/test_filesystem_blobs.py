@@ -1,6 +1,7 @@
 """What the file store promises beyond the port: files, modes, two processes, devices in trouble."""
 
 import asyncio
+import errno
 import gc
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from proxy.core.ports import DigestMismatchError, StorageFullError
 from proxy.model.digest import Digest
 from proxy.storage.blobs import FilesystemBlobStore
+from proxy.storage.blobs.filesystem import SEGMENT
 from proxy.storage.errors import StoreUnusableError
 from proxy.storage.layout import Layout
 from proxy.storage.threads import Threads
@@ -87,15 +89,33 @@ async def test_a_blob_is_one_read_only_file_under_its_digest(store: FilesystemBl
 
 
 async def test_bytes_on_their_way_are_in_uploads_only(store: FilesystemBlobStore, layout: Layout) -> None:
-    digest = Digest.of(b"data")
-    async with store.writer(digest) as writer:
+    first = bytes(SEGMENT + 1)  # more than is held back to be written at once
+    async with store.writer(Digest.of(b"data")) as writer:
         assert files(layout.root) == []
-        await writer.write(b"da")
+        await writer.write(first)
         assert [path.parent for path in files(layout.root)] == [layout.uploads]
         await writer.write(b"xx")
-        with pytest.raises(DigestMismatchError, match=str(Digest.of(b"daxx"))):
+        with pytest.raises(DigestMismatchError, match=str(Digest.of(first + b"xx"))):
             await writer.commit()
         assert files(layout.root) == []
+
+
+async def test_a_small_blob_is_in_its_place_or_nowhere(store: FilesystemBlobStore, layout: Layout) -> None:
+    digest = Digest.of(b"data")
+    async with store.writer(digest) as writer:
+        await writer.write(b"da")
+        await writer.write(b"ta")
+        assert files(layout.root) == []
+        await writer.commit()
+    assert files(layout.root) == [layout.blob(digest)]
+
+
+async def test_a_writer_takes_nothing_after_its_end(store: FilesystemBlobStore, layout: Layout) -> None:
+    async with store.writer(Digest.of(b"data")) as writer:
+        await writer.write(b"da")
+    with pytest.raises(ValueError, match="this writer is finished"):
+        await writer.write(b"ta")
+    assert files(layout.root) == []
 
 
 async def test_folders_removed_under_a_running_server_are_made_again(
@@ -119,14 +139,15 @@ async def test_prepare_keeps_what_is_stored(store: FilesystemBlobStore, layout: 
 async def test_a_start_leaves_the_uploads_of_living_writers_alone(
     store: FilesystemBlobStore, layout: Layout, threads: Threads
 ) -> None:
-    digest = Digest.of(b"data")
+    data = bytes(SEGMENT + 1)
+    digest = Digest.of(data)
     async with store.writer(digest) as writer:
-        await writer.write(b"data")
+        await writer.write(data)
         os.utime(files(layout.uploads)[0], (0, 0))  # age says nothing
         await FilesystemBlobStore(layout, threads).prepare()
         await writer.commit()
 
-    assert await store.stat(digest) == 4
+    assert await store.stat(digest) == len(data)
 
 
 async def test_a_start_removes_the_uploads_of_dead_writers(layout: Layout, threads: Threads) -> None:
@@ -258,6 +279,53 @@ async def test_bytes_that_are_only_on_the_device_are_read_too(store: FilesystemB
     reader.close()
 
     assert read == data
+
+
+async def test_the_file_tells_what_is_only_on_the_device(store: FilesystemBlobStore, layout: Layout) -> None:
+    data = os.urandom(3 * MIB)
+    digest = await keep(store, data)
+    reader = await store.open(digest)
+    assert reader is not None
+    file = reader.file()
+    assert file is not None
+    await file.fetch(0, len(data))
+    assert file.at_hand(0, len(data))
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if os.major(layout.root.stat().st_dev):  # elsewhere it may be in memory for good
+        assert not file.at_hand(0, len(data))
+    await file.fetch(MIB, MIB)
+    assert file.at_hand(MIB, MIB)
+    reader.close()
+
+
+async def test_a_file_in_memory_is_at_hand_without_a_thread(memory_folder: Path) -> None:
+    threads = Threads("blobs", 1)
+    store = FilesystemBlobStore(Layout(memory_folder), threads)
+    await store.prepare()
+    reader = await store.open(await keep(store, b"data"))
+    await asyncio.to_thread(threads.close)
+    assert reader is not None
+    file = reader.file()
+    assert file is not None
+    assert file.at_hand(0, 4)
+    reader.close()
+
+
+async def test_where_the_file_system_cannot_tell_there_is_no_file_to_send(
+    store: FilesystemBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, buffers: object, position: int, flags: int = 0) -> int:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported", str((descriptor, buffers, position, flags)))
+
+    reader = await store.open(await keep(store, b"data"))
+    assert reader is not None
+    file = reader.file()
+    assert file is not None
+    monkeypatch.setattr(os, "preadv", refuse)
+    assert not file.at_hand(0, 4)
+    assert reader.file() is None
+    assert await reader.read(0, 4) == b"data"
+    reader.close()
 
 
 async def test_a_file_cut_short_under_a_reader_is_an_error(store: FilesystemBlobStore, layout: Layout) -> None:

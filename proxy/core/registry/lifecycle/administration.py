@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from proxy.core.offloading import Offloader
 from proxy.core.ports import Clock, RepositoryRecord
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.known_repositories import KnownRepositories
@@ -46,13 +47,14 @@ class LifecycleAdministration:
     Rounds over all repositories are `interval` seconds apart, whatever process makes them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root hands in each part
         self,
         store: RegistryStore,
         identity: RegistryIdentity,
         clock: Clock,
         tasks: Tasks,
         *,
+        offloader: Offloader,
         interval: float,
         audit: AuditTrail | None = None,
     ) -> None:
@@ -64,7 +66,7 @@ class LifecycleAdministration:
         self._interval = interval
         self._audit = audit or NoAudit()
         self._claim = RoundClaim(store, clock, interval)
-        self._previews = LifecyclePreviews(store, identity, clock, tasks)
+        self._previews = LifecyclePreviews(store, identity, clock, tasks, offloader)
 
     # --- for administrators -------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-from proxy.core.offloading import offload
+from proxy.core.offloading import Offloader
 from proxy.core.ports import Clock, RepositoryRecord
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.lifecycle.evaluation import Verdict
@@ -60,11 +60,14 @@ _decoder = msgspec.json.Decoder(Preview)
 class LifecyclePreviews:
     """Make previews and show them: the last one of each repository. Every method raises `ApiError`."""
 
-    def __init__(self, store: RegistryStore, identity: RegistryIdentity, clock: Clock, tasks: Tasks) -> None:
+    def __init__(
+        self, store: RegistryStore, identity: RegistryIdentity, clock: Clock, tasks: Tasks, offloader: Offloader
+    ) -> None:
         self._store = store
         self._identity = identity
         self._clock = clock
         self._tasks = tasks
+        self._offloader = offloader
 
     async def start(self, record: RepositoryRecord, text: str) -> Preview:
         """Begin a preview, which takes the place of the last one.
@@ -92,7 +95,7 @@ class LifecyclePreviews:
         """Return the last preview of a repository; LifecyclePolicyPreviewNotFoundException where there is none."""
         text = await self._store.document(_document(record.name))
         if text is not None:
-            preview = await offload(len(text), _decoder.decode, text)
+            preview = await self._offloader.run(len(text), _decoder.decode, text)
             if preview.repository_since == record.created_at:
                 lost = preview.status is PreviewStatus.IN_PROGRESS and not self._goes_on(preview, record)
                 return msgspec.structs.replace(preview, status=PreviewStatus.FAILED) if lost else preview

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core.offloading import Offloader
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.images import ImageAdministration
 from proxy.core.registry.locator import RepositoryLocator
@@ -36,7 +37,9 @@ def images(bench: Bench, pulled: list[tuple[RepositoryName, Digest]]) -> ImageAd
         pulled.append((resolution.repository, found))
 
     locator = RepositoryLocator(bench.metadata, bench.book, IDENTITY)
-    return ImageAdministration(bench.metadata, locator, bench.manifests, bench.pushes, bench.listings, IDENTITY, note)
+    return ImageAdministration(
+        bench.metadata, locator, bench.manifests, bench.pushes, bench.listings, IDENTITY, note, Offloader()
+    )
 
 
 @pytest.fixture

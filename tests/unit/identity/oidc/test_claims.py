@@ -34,10 +34,31 @@ def test_a_principal_is_made_of_any_claims() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", " ", "a b", "a\tb", "a\nb", "a\0b", "\u00a0", "a\u2028b", "\u202eb", [], ["a"], {}, 1.5]
+    "value",
+    [None, "", " ", "a b", "a\tb", "a\nb", "a\0b", "\u00a0", "a\u2028b", "\u202eb", "*", "a*b", [], ["a"], {}, 1.5],
 )
 def test_claims_that_can_be_no_part_of_a_principal_are_refused(value: object) -> None:
     assert refusal(demands(), sub=value) == "its claim 'sub' can be no part of a principal"
+
+
+@pytest.mark.parametrize("template", ["{sub}:{ref}", "{sub}:ref:{ref}", "x:{sub}:{ref}:y"])
+def test_no_two_identities_make_one_principal(template: str) -> None:
+    of = demands(principal=template)
+    held = "holds what separates claims in `principal`"
+    assert refusal(of, sub="team", ref="app:main") == f"its claim 'ref' {held}"
+    assert refusal(of, sub="team:app", ref="main") == f"its claim 'sub' {held}"
+    assert refusal(of, sub="team:", ref="main") == f"its claim 'sub' {held}"
+    principal = of.principal_of(GOOD | {"sub": "team", "ref": "main"}, NOW)
+    assert principal == f"oidc:{template}".replace("{sub}", "team").replace("{ref}", "main")
+
+
+def test_one_claim_may_hold_whatever_stands_around_it() -> None:
+    assert demands(principal="repo:{sub}:x").principal_of(GOOD | {"sub": "a:b:x"}, NOW) == "oidc:repo:a:b:x:x"
+
+
+def test_something_stands_between_two_claims() -> None:
+    with pytest.raises(ValueError, match="something must stand between two claims"):
+        demands(principal="{sub}{ref}")
 
 
 def test_every_claim_of_a_principal_is_demanded() -> None:

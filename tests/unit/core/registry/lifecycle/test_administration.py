@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.core.offloading import Offloader
 from proxy.core.ports import ManifestPush, RepositoryRecord, TagWrite
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.lifecycle.administration import LifecycleAdministration
@@ -50,7 +51,9 @@ KEEP_TWO = policy(rule(1, {"tagStatus": "tagged", "tagPatternList": ["*"]}, "ima
 def administration(
     store: RegistryStore, clock: FakeClock, tasks: Tasks, interval: float = HOUR, *, ecr: bool = False
 ) -> LifecycleAdministration:
-    return LifecycleAdministration(store, RegistryIdentity(ecr=ecr), clock, tasks, interval=interval)
+    return LifecycleAdministration(
+        store, RegistryIdentity(ecr=ecr), clock, tasks, offloader=Offloader(), interval=interval
+    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.core.offloading import Offloader
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.lifecycle.administration import LifecycleAdministration
@@ -28,7 +29,7 @@ def policy(number: int = 14) -> str:
 
 @pytest.fixture
 def lifecycle(store: MeddledMetadata, clock: FakeClock, tasks: Tasks) -> LifecycleAdministration:
-    return LifecycleAdministration(store, RegistryIdentity(), clock, tasks, interval=60.0)
+    return LifecycleAdministration(store, RegistryIdentity(), clock, tasks, offloader=Offloader(), interval=60.0)
 
 
 async def ended(lifecycle: LifecycleAdministration) -> Preview:
@@ -77,7 +78,9 @@ async def test_a_preview_of_a_policy_that_is_none_is_refused(
     store: MeddledMetadata, clock: FakeClock, tasks: Tasks
 ) -> None:
     # ECR expires nothing by the last pull.
-    strict = LifecycleAdministration(store, RegistryIdentity(ecr=True), clock, tasks, interval=60.0)
+    strict = LifecycleAdministration(
+        store, RegistryIdentity(ecr=True), clock, tasks, offloader=Offloader(), interval=60.0
+    )
 
     assert await refused(strict, start=True) is ApiErrorCode.InvalidParameterException
     assert await refused(strict, start=False) is ApiErrorCode.LifecyclePolicyPreviewNotFoundException
@@ -105,9 +108,9 @@ async def test_a_preview_that_died_with_its_process_has_failed_and_makes_room(
     store.while_judging = hang
     await store.push(NAME, push_of("old"), None)
     async with Tasks() as tasks:
-        await LifecycleAdministration(store, RegistryIdentity(), clock, tasks, interval=60.0).start_preview(
-            NAME, policy()
-        )
+        await LifecycleAdministration(
+            store, RegistryIdentity(), clock, tasks, offloader=Offloader(), interval=60.0
+        ).start_preview(NAME, policy())
         await began.wait()
 
     assert (await lifecycle.preview(NAME)).status is PreviewStatus.IN_PROGRESS

@@ -40,14 +40,14 @@ class PolicyRecords(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Hangings:
-    """What hangs on a repository and has a say in who may use it: its policy, and its resource tags."""
+class Attached:
+    """What is attached to a repository and has a say in who may use it: its policy, and its resource tags."""
 
     policy: PolicyDocument | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-_NOTHING: Final = Hangings()
+_NOTHING: Final = Attached()
 
 
 class PolicyDocuments:
@@ -60,7 +60,7 @@ class PolicyDocuments:
     def __init__(self, store: PolicyRecords) -> None:
         self._store = store
         self._generation: object = None
-        self._repositories: LRUCache[RepositoryName, Hangings] = LRUCache(_REPOSITORIES)
+        self._repositories: LRUCache[RepositoryName, Attached] = LRUCache(_REPOSITORIES)
         self._registry: tuple[PolicyDocument | None] | None = None
         self._parsed: LRUCache[tuple[PolicyKind, str], PolicyDocument] = LRUCache(_TEXTS)
 
@@ -75,8 +75,8 @@ class PolicyDocuments:
             self._registry = (found,)
         return self._registry[0]
 
-    async def repository(self, name: RepositoryName) -> Hangings:
-        """Return what hangs on a repository; nothing where it is not there."""
+    async def repository(self, name: RepositoryName) -> Attached:
+        """Return what is attached to a repository; nothing where it is not there."""
         generation = self._now()
         found = self._repositories.get(name)
         if found is None:
@@ -105,16 +105,16 @@ class PolicyDocuments:
             self._registry = None
         return generation
 
-    def _keep(self, generation: object, name: RepositoryName, found: Hangings) -> None:
+    def _keep(self, generation: object, name: RepositoryName, found: Attached) -> None:
         if generation == self._generation:
             self._repositories[name] = found
 
-    def _read(self, record: RepositoryRecord) -> Hangings:
+    def _read(self, record: RepositoryRecord) -> Attached:
         details = record.details
         if details.policy is None and not details.resource_tags:
             return _NOTHING
         policy = None if details.policy is None else self._parse(PolicyKind.REPOSITORY, details.policy)
-        return Hangings(policy, details.resource_tags)
+        return Attached(policy, details.resource_tags)
 
     def _parse(self, kind: PolicyKind, text: str) -> PolicyDocument:
         parsed = self._parsed.get((kind, text))

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.core.access.documents import PolicyDocuments
+from proxy.core.access.iam.documents import PolicyDocuments
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.policy_documents import Effect
 from proxy.model.reference import RepositoryName

@@ -2,8 +2,8 @@
 
 import pytest
 
-from proxy.core.access.conditions import Context, holds
-from proxy.core.access.wildcards import UntoldError
+from proxy.core.access.iam.conditions import Context, holds
+from proxy.core.access.iam.wildcards import IndeterminateError
 from proxy.core.registry.policy_documents import Condition
 
 CONTEXT = Context(
@@ -21,10 +21,10 @@ CONTEXT = Context(
 
 
 def held(operator: str, key: str, *values: str, variables: bool = True) -> bool | None:
-    """Tell whether a condition holds; None where that is untold."""
+    """Tell whether a condition holds; None where that is indeterminate."""
     try:
         return holds(Condition(operator, key, values), CONTEXT, variables=variables)
-    except UntoldError:
+    except IndeterminateError:
         return None
 
 
@@ -70,6 +70,9 @@ def held(operator: str, key: str, *values: str, variables: bool = True) -> bool 
         ("DateNotEquals", "aws:CurrentTime", "2026-03-01T12:00:00Z", False),
         ("DateGreaterThan", "aws:EpochTime", "2026-02-01T00:00:00Z", True),
         ("DateGreaterThan", "aws:CurrentTime", "tomorrow", None),
+        # Years and days, or moments of 1970: a Deny until then must not be void.
+        ("DateLessThan", "aws:CurrentTime", "2030", None),
+        ("DateLessThan", "aws:CurrentTime", "20300101", None),
         ("NumericGreaterThanEquals", "aws:EpochTime", "1772366400", True),
         ("NumericLessThan", "aws:EpochTime", "1.5", False),
         ("NumericNotEquals", "aws:EpochTime", "1", True),

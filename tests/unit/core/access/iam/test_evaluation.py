@@ -5,16 +5,15 @@ from typing import Any
 
 import pytest
 
-from proxy.core.access.conditions import Context
-from proxy.core.access.iam import Request, evaluate
+from proxy.core.access.iam.conditions import Context
+from proxy.core.access.iam.evaluation import Request, evaluate
 from proxy.core.registry.policy_documents import PolicyKind, parse_policy
 from proxy.model.principal import ANONYMOUS, Principal
-from tests.support.access import ACCOUNT, arn, policy, resource, statement
+from tests.support.access import ACCOUNT, IDENTITY, arn, policy, resource, statement
 
 REQUEST = Request(
     Principal("alice"),
-    "aws",
-    ACCOUNT,
+    IDENTITY,
     "ecr:BatchGetImage",
     resource("team/app"),
     Context({"aws:username": "alice"}),

@@ -11,8 +11,8 @@ _WITH_DEFAULT: Final = re.compile(r"\s*([^\s,']+)\s*,\s*'([^']*)'\s*")
 _LITERALS: Final = frozenset("*?$")
 
 
-class UntoldError(Exception):
-    """Whether something holds cannot be told here."""
+class IndeterminateError(Exception):
+    """Whether something holds cannot be told here (what XACML calls Indeterminate)."""
 
 
 class _Wild(Enum):
@@ -32,7 +32,7 @@ def plain(text: str) -> Text:
 def fill(text: str, value: Callable[[str], str | None]) -> Text:
     """Replace policy variables (``${aws:username}``, ``${key, 'default'}``, ``${*}``) by what `value` gives for keys.
 
-    What replaces one is never a wildcard. Raises `UntoldError` where a key has no value, and no default.
+    What replaces one is never a wildcard. Raises `IndeterminateError` where a key has no value, and no default.
     """
     pieces: list[tuple[str, bool]] = []
     position = 0
@@ -41,7 +41,7 @@ def fill(text: str, value: Callable[[str], str | None]) -> Text:
         position = found.end()
     pieces.append((text[position:], True))
     if any("${" in piece for piece, written in pieces if written):
-        raise UntoldError
+        raise IndeterminateError
     return tuple(pieces)
 
 
@@ -84,5 +84,5 @@ def _value(written: str, value: Callable[[str], str | None]) -> str:
     if found is not None:
         return found
     if default is None:
-        raise UntoldError
+        raise IndeterminateError
     return default[2]

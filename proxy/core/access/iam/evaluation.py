@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from proxy.core.access.conditions import Context, holds
 from proxy.core.access.grants import names_rule
-from proxy.core.access.wildcards import UntoldError, like, plain
+from proxy.core.access.iam.conditions import Context, holds
+from proxy.core.access.iam.wildcards import IndeterminateError, like, plain
+from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.policy_documents import Effect, PolicyDocument, Statement
 from proxy.model.principal import ANONYMOUS, Principal
 
@@ -24,13 +25,13 @@ _BEFORE_NAME: Final = 5
 class Request:
     """A request as IAM sees it.
 
-    `operation` is such as ``ecr:BatchGetImage``, `resource` the ARN of what it is about. `private` is the prefix of
-    the rule with credentials that the repository is below, if it is: what is allowed to everyone must name it.
+    `identity` is the registry that it is made to, `operation` such as ``ecr:BatchGetImage``, `resource` the ARN of what
+    it is about. `private` is the prefix of the rule with credentials that the repository is below, if it is: what is
+    allowed to everyone must name it.
     """
 
     principal: Principal
-    partition: str
-    account: str
+    identity: RegistryIdentity
     operation: str
     resource: str
     context: Context = field(default_factory=Context)
@@ -44,12 +45,7 @@ class Request:
     @property
     def arn(self) -> str:
         """Return the principal's ARN; nobody has one where the request is anonymous."""
-        return user_arn(self.partition, self.account, self.principal)
-
-
-def user_arn(partition: str, account: str, principal: Principal) -> str:
-    """Return the ARN by which policies name a principal that is known here."""
-    return f"arn:{partition}:iam::{account}:user/{principal}"
+        return self.identity.user_arn(self.principal)
 
 
 def evaluate(document: PolicyDocument, request: Request) -> Effect | None:
@@ -82,7 +78,7 @@ def _is_allowed(statement: Statement, request: Request, *, variables: bool) -> b
         return _fits_resource(statement, request, private, variables=variables) and all(
             holds(condition, request.context, variables=variables) for condition in statement.conditions
         )
-    except UntoldError:
+    except IndeterminateError:
         return False
 
 
@@ -106,14 +102,14 @@ def _is_denied(statement: Statement, request: Request, *, variables: bool) -> bo
 def _surely_not(check: Callable[[], bool]) -> bool:
     try:
         return not check()
-    except UntoldError:
+    except IndeterminateError:
         return False
 
 
 def _is_named(named: Iterable[str], request: Request) -> bool:
     """Tell whether one of these is somebody who is known: by name, or as one of the account."""
-    root = f"arn:{request.partition}:iam::{request.account}:root"
-    return any(one in {request.arn, request.account, root} for one in named)
+    names = {request.arn, request.identity.account, request.identity.root_arn}
+    return any(one in names for one in named)
 
 
 def _concerns(statement: Statement, request: Request) -> bool:
@@ -125,21 +121,21 @@ def _concerns(statement: Statement, request: Request) -> bool:
 def _fits_resource(statement: Statement, request: Request, private: str | None, *, variables: bool) -> bool:
     """Tell whether the resource is meant, if it matters by a pattern that names the rule `private`."""
     if not statement.resources:
-        return True  # the policy hangs on it
+        return True  # the policy is attached to it
     inverted = "Resource" in statement.inverted
     if private is not None and inverted:
         return False
-    untold = False
+    indeterminate = False
     for pattern in statement.resources:
         if private is not None and not _names(pattern, private):
             continue
         try:
             if like(request.context.fill(pattern, variables=variables), request.resource):
                 return not inverted
-        except UntoldError:
-            untold = True
-    if untold:
-        raise UntoldError
+        except IndeterminateError:
+            indeterminate = True
+    if indeterminate:
+        raise IndeterminateError
     return inverted
 
 

@@ -2,18 +2,19 @@
 
 The operators, and what they make of a key that is absent, are those of
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html. Where it cannot
-be told here whether one holds, `UntoldError` is raised: who asked decides against the request then.
+be told here whether one holds, `IndeterminateError` is raised: who asked decides against the request then.
 """
 
-import ipaddress
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from ipaddress import ip_network
 from typing import Final
 
-from proxy.core.access.wildcards import Text, UntoldError, exact, fill, like, plain
+from proxy.core.access.addresses import parse_address
+from proxy.core.access.iam.wildcards import IndeterminateError, Text, exact, fill, like, plain
 from proxy.core.registry.policy_documents import Condition
 
 _UNKNOWABLE: Final = ("aws:requesttag/", "aws:tagkeys", "aws:useragent", "aws:referer", "aws:userid")
@@ -21,31 +22,34 @@ _UNKNOWABLE: Final = ("aws:requesttag/", "aws:tagkeys", "aws:useragent", "aws:re
 
 _ARN_PARTS: Final = 6
 
+_EPOCHS: Final = 10**8
+"""Seconds since the epoch from which a number is that for sure, and not a year or a day of ISO 8601 (``20300101``)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """What is known of a request, by condition keys in lower case; each has one value.
 
-    `untold` are further keys that the request has, with values that nobody knows here.
+    `unknown` are further keys that the request has, with values that nobody knows here.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
-    untold: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
 
     def get(self, key: str) -> str | None:
-        """Return the value of a key, or None where the request has none. Raises `UntoldError`."""
+        """Return the value of a key, or None where the request has none. Raises `IndeterminateError`."""
         lower = key.lower()
-        if lower in self.untold or lower.startswith(_UNKNOWABLE):
-            raise UntoldError
+        if lower in self.unknown or lower.startswith(_UNKNOWABLE):
+            raise IndeterminateError
         return self.values.get(lower)
 
     def fill(self, text: str, *, variables: bool) -> Text:
-        """Return a text of a policy; with `variables`, what stands for keys is replaced. Raises `UntoldError`."""
+        """Return a text of a policy, with `variables` what stands for keys replaced. Raises `IndeterminateError`."""
         return fill(text, self.get) if variables else plain(text)
 
 
 def holds(condition: Condition, context: Context, *, variables: bool) -> bool:
-    """Tell whether a condition holds, or raise `UntoldError`. With `variables`, its values may have such."""
+    """Tell whether a condition holds, or raise `IndeterminateError`. With `variables`, its values may have such."""
     prefix, _, name = condition.operator.rpartition(":")
     base = name.removesuffix("IfExists")
     value = context.get(condition.key)
@@ -62,15 +66,15 @@ def holds(condition: Condition, context: Context, *, variables: bool) -> bool:
 
 def _any(texts: tuple[str, ...], fits: Callable[[str], bool]) -> bool:
     """Tell whether any fits; those of which it cannot be told count only where no other does."""
-    untold = False
+    indeterminate = False
     for text in texts:
         try:
             if fits(text):
                 return True
-        except UntoldError:
-            untold = True
-    if untold:
-        raise UntoldError
+        except IndeterminateError:
+            indeterminate = True
+    if indeterminate:
+        raise IndeterminateError
     return False
 
 
@@ -84,53 +88,58 @@ def _arn_fits(pattern: Text, value: str) -> bool:
     if exact(pattern) == "*":
         return True
     if len(parts) != _ARN_PARTS:
-        raise UntoldError
+        raise IndeterminateError
     values = value.split(":", _ARN_PARTS - 1)
     return len(values) == _ARN_PARTS and all(like(tuple(part), text) for part, text in zip(parts, values, strict=True))
 
 
 def _address_fits(written: Text, value: str) -> bool:
     try:
-        network = ipaddress.ip_network(exact(written).strip(), strict=False)
-        address = ipaddress.ip_address(value.partition("%")[0])
+        network = ip_network(exact(written).strip(), strict=False)
     except ValueError:
-        raise UntoldError from None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address) in network
+        raise IndeterminateError from None
+    address = parse_address(value)
+    if address is None:
+        raise IndeterminateError
+    return address in network
 
 
 def _number(text: str) -> Decimal:
     try:
         number = Decimal(text.strip())
     except InvalidOperation:
-        raise UntoldError from None
+        raise IndeterminateError from None
     if not number.is_finite():
-        raise UntoldError
+        raise IndeterminateError
     return number
 
 
 def _time(text: str) -> Decimal:
     """Return a time, in ISO 8601 or in seconds since the epoch, as the latter."""
     try:
-        return _number(text)
-    except UntoldError:
+        number = _number(text)
+    except IndeterminateError:
         pass
+    else:
+        if number < _EPOCHS:
+            raise IndeterminateError
+        return number
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise UntoldError from None
+        raise IndeterminateError from None
     return Decimal((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _boolean(text: str) -> bool:
     found = {"true": True, "false": False}.get(text.lower())
     if found is None:
-        raise UntoldError
+        raise IndeterminateError
     return found
 
 
-def _untold(_written: Text, _value: str) -> bool:
-    raise UntoldError
+def _indeterminate(_written: Text, _value: str) -> bool:
+    raise IndeterminateError
 
 
 _Comparison = Callable[[Text, str], bool]
@@ -155,7 +164,7 @@ _COMPARISONS: Final[Mapping[str, _Comparison]] = {
     "ArnLike": _arn_fits,
     "Bool": lambda written, value: _boolean(exact(written)) == _boolean(value),
     "IpAddress": _address_fits,
-    "BinaryEquals": _untold,
+    "BinaryEquals": _indeterminate,
     **{f"Numeric{end}": _ordered(_number, compare) for end, compare in _ORDERS.items()},
     **{f"Date{end}": _ordered(_time, compare) for end, compare in _ORDERS.items()},
 }

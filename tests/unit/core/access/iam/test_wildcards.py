@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.access.wildcards import UntoldError, exact, fill, like, plain
+from proxy.core.access.iam.wildcards import IndeterminateError, exact, fill, like, plain
 
 VALUES = {"aws:username": "alice", "star": "*", "empty": ""}
 
@@ -41,7 +41,7 @@ def test_variables_are_replaced(text: str, filled: str) -> None:
 
 @pytest.mark.parametrize("text", ["${none}", "a/${none}/b", "${", "${aws:username", "${${aws:username}}", "${}"])
 def test_what_has_no_value_is_untold(text: str) -> None:
-    with pytest.raises(UntoldError):
+    with pytest.raises(IndeterminateError):
         fill(text, VALUES.get)
 
 

@@ -1,0 +1,1 @@
+"""Policies of IAM, as far as those of ECR repositories and of the registry need them."""
