@@ -13,7 +13,8 @@ from proxy.telemetry.audit import AuditEvent, AuditKind, AuditTrail
 _WRITES: Final = frozenset({Action.PUSH, Action.DELETE, Action.ADMIN})
 _READS: Final = ("Get", "List", "Describe", "BatchGet", "BatchCheck", "Validate")
 # They come before a change, which is told when it is done.
-_STEPS: Final = frozenset({"ecr:InitiateLayerUpload", "ecr:UploadLayerPart"})
+_CHUNK: Final = "ecr:UploadLayerPart"
+_STEPS: Final = frozenset({"ecr:InitiateLayerUpload", _CHUNK})
 _REFUSALS: Final = frozenset({ErrorCode.MISDIRECTED.name, ErrorCode.UNAUTHORIZED.name})
 _UNKNOWN: Final = "unknown: the client left"
 
@@ -58,7 +59,7 @@ class Auditor:
 
 
 def _changes(trace: Trace, status: int) -> bool:
-    if trace.action not in _WRITES or trace.operation is None:
+    if trace.action not in _WRITES or trace.operation in {None, _CHUNK}:
         return False
     if trace.kind in {"uploads", "upload"}:
         # A blob is there only then: what is accepted for later (202) or given up (204) changed nothing.

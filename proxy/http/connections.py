@@ -147,9 +147,14 @@ class Connection(web.RequestHandler):
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(exc, TimeoutError):
+            self.stall()
+        super().connection_lost(exc)
+
+    def stall(self) -> None:
+        """Note, and say once, that the kernel gave the client up."""
+        if not self.stalled:
             self.stalled = True
             _log.warning("connection.stalled", client=self._client, reason="the client took no byte for send_timeout")
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request; the first ones begin the time for its headers."""
@@ -238,3 +243,9 @@ def watch_requests(server: web.Server) -> None:
 def is_stalled(request: web.BaseRequest) -> bool:
     """Tell whether the connection of a request ended because its client took no byte of the answer for too long."""
     return isinstance(request.protocol, Connection) and request.protocol.stalled
+
+
+def tell_stalled(request: web.BaseRequest) -> None:
+    """Note that the kernel's patience with the client of a request has ended: an error is told to one caller only."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.stall()

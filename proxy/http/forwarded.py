@@ -29,7 +29,7 @@ class TrustedProxies:
     def client(self, request: web.Request) -> str | None:
         """Return the address of who made the request: the last one on its way that is no proxy of ours."""
         last = request.remote
-        if not self._trusts(_address(last)):
+        if not self._networks or not self._trusts(_address(last)):
             return last
         named = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
         for text in reversed(named):
@@ -43,7 +43,7 @@ class TrustedProxies:
 
     def origin(self, request: web.Request) -> str | None:
         """Return the origin that the client asked, None where no proxy tells of it."""
-        if not self._trusts(_address(request.remote)):
+        if not self._networks or not self._trusts(_address(request.remote)):
             return None
         scheme = _only(request, "X-Forwarded-Proto", _SCHEMES.__contains__)
         host = _only(request, "X-Forwarded-Host", is_host)

@@ -2,16 +2,19 @@
 
 import asyncio
 import errno
+import importlib
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Literal
 
 import structlog
 
 from proxy.core.tasks import Tasks
 from proxy.http.connections import Connection, Connections
+from proxy.model.hosts import authority
 
 _log = structlog.get_logger(__name__)
 
@@ -28,12 +31,38 @@ class StartError(Exception):
     """The server cannot start; the message says why and how to mend it, in one sentence."""
 
 
+Connect = Callable[..., Awaitable[object]]
+"""Make a connection of a loop, what makes its protocol, a socket, and the options of `connect_accepted_socket`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handshakes:
-    """How connections begin: within `timeout` seconds, with TLS where there is a `context` at that moment."""
+    """How connections begin: made by `connect`, within `timeout` seconds, with TLS where there is a `context` then."""
 
     context: Callable[[], ssl.SSLContext | None]
     timeout: float
+    connect: Connect
+
+
+def connect_by_loop(
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: Callable[[], asyncio.Protocol],
+    sock: socket.socket,
+    **options: Any,  # noqa: ANN401 - passed on
+) -> Awaitable[object]:
+    """Have the loop make the connection: the `Connect` that is always there."""
+    return loop.connect_accepted_socket(protocol_factory, sock, **options)
+
+
+def fastest_connect(speedups: Literal["auto", "off"]) -> Connect:
+    """Return what TLS costs least by: aiofastnet's, where it is installed and wanted."""
+    if speedups == "auto":
+        try:
+            found: Connect = importlib.import_module("aiofastnet").connect_accepted_socket
+        except ImportError:
+            return connect_by_loop
+        return found
+    return connect_by_loop
 
 
 class Listener:
@@ -109,8 +138,10 @@ class Listener:
     async def _establish(self, accepted: socket.socket, connection: Connection) -> None:
         context, timeout = self._handshakes.context(), self._handshakes.timeout
         seconds = timeout if context is not None else None
+        connect = self._handshakes.connect
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
+            await connect(
+                asyncio.get_running_loop(),
                 lambda: connection,
                 accepted,
                 ssl=context,
@@ -171,7 +202,7 @@ def _configure(sock: socket.socket, send_timeout: timedelta) -> None:
 
 
 def _explain(error: OSError, host: str, port: int) -> str:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = authority(host, port)
     match error.errno:
         case errno.EADDRINUSE:
             return f"{where} is already in use: stop the program that listens there, or configure another port"

@@ -17,7 +17,7 @@ from proxy.http.application import build_application
 from proxy.http.connections import Connection, Connections, watch_requests
 from proxy.http.fields import FIELDS
 from proxy.http.lifecycle import Lifecycle
-from proxy.http.listening import Handshakes, Listener, Sockets, StartError, bind
+from proxy.http.listening import Handshakes, Listener, Sockets, StartError, bind, connect_by_loop, fastest_connect
 from proxy.http.services import Services
 from proxy.http.tls import ServerCertificate
 
@@ -58,6 +58,9 @@ class Server:
             if tls is not None
             else None
         )
+        # aiofastnet writes the certificate of a client to a file whenever it is asked for it.
+        fast = tls is not None and services.client_ca is None
+        self._connect = fastest_connect(services.server.speedups) if fast else connect_by_loop
         self.scheme = "http" if tls is None else "https"
         """What all listeners speak."""
         self.address: tuple[str, int] = ("", 0)
@@ -94,12 +97,18 @@ class Server:
             await self.stop()
             raise
 
-    async def wait(self, signals: Sequence[signal.Signals] = STOPPING) -> None:
-        """Wait for one of the signals. A second one ends the drain that follows at once."""
+    def heed(self, signals: Sequence[signal.Signals] = STOPPING, hurrying: Sequence[signal.Signals] = ()) -> None:
+        """Let one of the signals end `wait`, from now on. A second one ends the drain that follows at once.
+
+        With `hurrying`, those end the wait and the drain, and the others may come as often as they like.
+        """
         loop = asyncio.get_running_loop()
-        self._signals = tuple(signals)
-        for number in signals:
-            loop.add_signal_handler(number, self._signalled, number)
+        self._signals = (*signals, *hurrying)
+        for number in self._signals:
+            loop.add_signal_handler(number, self._signalled, number, hurrying)
+
+    async def wait(self) -> None:
+        """Wait for one of the signals that are heeded."""
         await self._asked_to_stop.wait()
 
     async def watch(self) -> None:
@@ -142,9 +151,10 @@ class Server:
     def _context(self) -> ssl.SSLContext | None:
         return self._certificate.context if self._certificate is not None else None
 
-    def _signalled(self, number: signal.Signals) -> None:
-        _log.info("server.signalled", signal=number.name, again=self._asked_to_stop.is_set())
-        if self._asked_to_stop.is_set():
+    def _signalled(self, number: signal.Signals, hurrying: Sequence[signal.Signals]) -> None:
+        again = self._asked_to_stop.is_set()
+        _log.info("server.signalled", signal=number.name, again=again)
+        if number in hurrying or (again and not hurrying):
             self._lifecycle.hurry()
         self._asked_to_stop.set()
 
@@ -158,7 +168,7 @@ class Server:
         fields = app[FIELDS]
         assert server is not None  # noqa: S101 - aiohttp's runner has one between setup and cleanup
         watch_requests(server)
-        handshakes = Handshakes(self._context, timeout)
+        handshakes = Handshakes(self._context, timeout, self._connect)
         first = len(self._listeners)
         for sock in self._sockets.get(mirror) or await bind(settings.host, port, settings.limits.send_timeout):
             listener = Listener(

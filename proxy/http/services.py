@@ -24,6 +24,7 @@ from proxy.http.lifecycle import Lifecycle
 from proxy.telemetry.audit import AuditTrail, NoAudit
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.request_log import EventRequestLog, RequestLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,11 @@ class Services:
 
     `pulls` is told what clients pull. `ready` tells whether requests can be served (``/readyz``). `authorizer` decides
     what callers may do; without `authentication` nobody is asked who they are. `client_ca` holds the authorities whose
-    client certificates are taken. `audit` is told what was changed and refused. `exposition` answers scrapes; without
-    it they get the `metrics` of this process. While `guarded`, requests for other hosts than this one are refused:
-    nothing else keeps web pages away that resolve to a loopback address. `chunk_min_length` is how long clients are
-    told to make chunks, 0 for not telling. `api` answers the AWS APIs, where they are offered.
+    client certificates are taken. `audit` is told what was changed and refused. `exposition` answers scrapes;
+    without it they get the `metrics` of this process. While `guarded`, requests for other hosts than this one are
+    refused: nothing else keeps web pages away that resolve to a loopback address. `chunk_min_length` is how long
+    clients are told to make chunks, 0 for not telling. `request_log` is told of every request. `api` answers the
+    AWS APIs, where they are offered.
     """
 
     rules: RuleBook
@@ -58,6 +60,7 @@ class Services:
     audit: AuditTrail = field(default_factory=NoAudit)
     guarded: bool = True
     chunk_min_length: int = 0
+    request_log: RequestLog = field(default_factory=EventRequestLog)
     api: Api | None = None
 
 

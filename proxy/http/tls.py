@@ -3,20 +3,16 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import structlog
 
 from proxy.config.certificates import CertificateError, Identity, load_identity, read_pair
 from proxy.config.settings import TlsSettings
+from proxy.core.repeating import LOOK_SECONDS, Watch
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
-
-# The contents of the files are compared: links that are exchanged, mounts and network disks tell no watcher.
-_LOOK_SECONDS: Final = 2.0
 
 
 class ServerCertificate:
@@ -38,17 +34,16 @@ class ServerCertificate:
         client_ca: Path | None = None,
         part: Callable[[], None] = lambda: None,
         *,
-        look_every: float = _LOOK_SECONDS,
+        look_every: float = LOOK_SECONDS,
     ) -> None:
         """Read nothing yet: `load` does, and is called before all else. `look_every` is in seconds."""
         self._tls = tls
         self._metrics = metrics
         self._client_ca = client_ca
         self._part = part
-        self._look_every = look_every
         self._identity: Identity | None = None
         self._fault: str | None = None
-        self._asked = asyncio.Event()
+        self._watch = Watch(self.renew, look_every)
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -79,16 +74,11 @@ class ServerCertificate:
 
     def request(self) -> None:
         """Ask `watch` to look at once, and return: what a signal handler calls, on the event loop."""
-        self._asked.set()
+        self._watch.request()
 
     async def watch(self) -> None:
         """Take over what changes in the files, until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._look_every):
-                    await self._asked.wait()
-            self._asked.clear()
-            await self.renew()
+        await self._watch.run()
 
     def _load_changed(self) -> Identity | None:
         if self._identity is not None and read_pair(self._tls, self._client_ca) == self._identity.pair:

@@ -1,14 +1,13 @@
 """What is known about a request while it is answered: the material of its log event and its metrics."""
 
-from dataclasses import dataclass
-
+import msgspec
 from aiohttp import web
 
+from proxy.core.access.caller import Caller
 from proxy.model.access import Action
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(msgspec.Struct, gc=False):
     """Collect what the inner layers learn about one request.
 
     `kind` is the kind of endpoint (bounded: a label of metrics). `first_byte` and `started` are readings of one
@@ -47,3 +46,11 @@ class Trace:
 
 
 TRACE = web.RequestKey("trace", Trace)
+
+
+def introduce(request: web.Request, caller: Caller) -> Caller:
+    """Tell the trace of a request who makes it; return the caller with what its connection says of it."""
+    trace = request[TRACE]
+    trace.principal, trace.scheme = caller.principal or None, caller.scheme
+    secure = (trace.origin or request.scheme).startswith("https")
+    return Caller(caller.principal, caller.scheme, trace.client, caller.scopes, caller.token, secure)

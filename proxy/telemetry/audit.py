@@ -1,6 +1,7 @@
 """The audit trail: what was changed and what was refused, one JSON line each, in files of bounded size."""
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
@@ -124,12 +125,20 @@ class AuditFile:
     def _append(self, line: bytes) -> None:
         with self._one_at_a_time:
             self._ensure_open()
-            if self._is_full_for(line):
-                self._rotate(line)
-            # One call, so that lines of several processes never mix (O_APPEND).
-            written = os.write(self._file, line)
-            if written < len(line):
-                raise OSError(f"only {written} of {len(line)} bytes could be written")
+            with self._alone():
+                # Another process may have put the file aside while this one waited.
+                self._ensure_open()
+                if self._is_full_for(line):
+                    self._rotate()
+                self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        before = os.fstat(self._file).st_size
+        written = os.write(self._file, line)
+        if written < len(line):
+            # A disk that is full takes a part. It would spoil the line that comes next, too.
+            os.ftruncate(self._file, before)
+            raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written")
 
     def _ensure_open(self) -> None:
         if self._file >= 0:
@@ -147,17 +156,12 @@ class AuditFile:
         size = os.fstat(self._file).st_size
         return size > 0 and size + len(line) > self._max_size
 
-    def _rotate(self, line: bytes) -> None:
-        with self._alone():
-            # Another process may have done it while this one waited.
-            self._ensure_open()
-            if not self._is_full_for(line):
-                return
-            for number in range(self._keep, 0, -1):
-                source = self._path if number == 1 else self._aside(number - 1)
-                if source.exists():
-                    source.replace(self._aside(number))
-            self._ensure_open()
+    def _rotate(self) -> None:
+        for number in range(self._keep, 0, -1):
+            source = self._path if number == 1 else self._aside(number - 1)
+            if source.exists():
+                source.replace(self._aside(number))
+        self._ensure_open()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -48,14 +48,14 @@ class WorkersMetrics:
     """The `Exposition` of one of several workers, which share a `folder` on this machine.
 
     `slot` is the worker's number, a label of all its series. Workers that end leave their socket behind; nobody answers
-    there, and whoever gets the number next takes its place.
+    there, and whoever gets the number next takes its place. `forget` is for those that nobody will follow.
     """
 
     def __init__(self, metrics: Metrics, folder: Path, slot: int) -> None:
         """Listen to nobody yet: `serve` does."""
         self._metrics = metrics
         self._folder = folder
-        self._path = folder / f"{slot}{_SUFFIX}"
+        self._path = _path(folder, slot)
         self._slot = slot
 
     async def serve(self) -> None:
@@ -83,6 +83,11 @@ class WorkersMetrics:
             writer.close()
 
 
+def forget(folder: Path, slot: int) -> None:
+    """Let scrapes miss the worker that had this number no more; it has ended."""
+    _path(folder, slot).unlink(missing_ok=True)
+
+
 def merge(texts: Mapping[int, bytes], expected: Iterable[int] = ()) -> bytes:
     """Return the series of all workers with the label ``worker``, and which of those `expected` are there."""
     families: dict[str, Metric] = {}
@@ -97,6 +102,10 @@ def merge(texts: Mapping[int, bytes], expected: Iterable[int] = ()) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Given([*families.values(), up]))
     return generate_latest(registry)
+
+
+def _path(folder: Path, slot: int) -> Path:
+    return folder / f"{slot}{_SUFFIX}"
 
 
 def _sockets(folder: Path) -> Iterator[tuple[int, Path]]:

@@ -1,6 +1,10 @@
 """Every metric of the product, declared once. Labels are bounded: never a repository, a tag or a client."""
 
+from collections.abc import Callable, Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 # The time a series was born is a second series each, and tells an operator nothing that a scrape does not.
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it untyped
@@ -11,6 +15,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._readers = _BeforeRead()
+        self.registry.register(self._readers)  # the first one, as the registry asks in order
         self.requests = Counter(
             "pullthrough_requests",
             "Requests answered, by route, method, status and cache outcome.",
@@ -155,6 +161,25 @@ class Metrics:
             registry=self.registry,
         )
 
+    def before_read(self, catch_up: Callable[[], None]) -> None:
+        """Have `catch_up` called, on the loop, before metrics are read: it adds what was counted elsewhere."""
+        self._readers.callbacks.append(catch_up)
+
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _BeforeRead(Collector):
+    """A collector of nothing, that says when others are about to be asked."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[], None]] = []
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        for callback in self.callbacks:
+            callback()
+        return ()

@@ -34,39 +34,37 @@ def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
     return event
 
 
-def could_hold_secrets(line: bytes) -> bool:
-    """Tell whether `redact_text` could find anything to mask in a line of UTF-8, or in a part of it."""
-    if b"://" in line:
+def could_hold_secrets(text: str) -> bool:
+    """Tell whether `redact_text` could find anything to mask in `text`, or in a part of it."""
+    if "://" in text:
         return True
-    # Letters outside of ASCII are others to `redact_text` too, whatever their lower case is.
-    folded = line.lower()
-    return b"basic" in folded or b"bearer" in folded or b"authorization" in folded
+    folded = text.lower()
+    return "basic" in folded or "bearer" in folded or "authorization" in folded
 
 
 def redact_text(text: str) -> str:
-    """Return `text` with everything that looks like a secret masked."""
-    # Every request logs a dozen texts without any: the substring tests cost a hundredth of the patterns.
-    if "://" in text:
-        text = _USERINFO.sub(rf"\g<1>{MASK}@", text)
-        text = _QUERY.sub(rf"\g<1>{MASK}", text)
-    folded = text.lower()
-    if "basic" in folded or "bearer" in folded:
-        text = _SCHEME.sub(rf"\g<1>\g<2>{MASK}", text)
-    if "authorization" in folded:
-        text = _HEADER.sub(rf"\g<1>{MASK}", text)
-    return text
+    """Return `text` with everything that looks like a secret masked; what is no UTF-8 stands there as escapes."""
+    if not text.isascii():
+        # Header fields may hold any bytes, and those that are no UTF-8 cannot be written as such.
+        text = text.encode(errors="backslashreplace").decode()
+    # Nearly all texts are without any: the substring tests cost a hundredth of the patterns.
+    if not could_hold_secrets(text):
+        return text
+    text = _USERINFO.sub(rf"\g<1>{MASK}@", text)
+    text = _QUERY.sub(rf"\g<1>{MASK}", text)
+    text = _SCHEME.sub(rf"\g<1>\g<2>{MASK}", text)
+    return _HEADER.sub(rf"\g<1>{MASK}", text)
 
 
 @lru_cache(maxsize=1024)
-def names_secret(key: str) -> bool:
-    """Tell whether the value of a key is a secret, whatever it looks like."""
+def _names_secret(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
 
 def _clean(key: object, value: object, depth: int) -> object:
     if value is None:
         return None
-    if isinstance(key, str) and names_secret(key):
+    if isinstance(key, str) and _names_secret(key):
         return MASK
     if isinstance(value, str):
         return redact_text(value)

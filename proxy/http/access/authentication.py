@@ -12,10 +12,11 @@ from proxy.core.access.caller import Caller, Scheme, Scopes
 from proxy.core.access.identities import Identities
 from proxy.core.access.ports import AssertionRefusedError
 from proxy.core.access.tokens import BearerTokens, Token, TokenExpiredError
+from proxy.http.access.certificates import principal_of
 from proxy.http.access.challenge import Challenges, Demand
 from proxy.http.access.credentials import Basic, Bearer, UnreadableCredentialsError, check_user, parse_authorization
 from proxy.http.access.ports import Passwords
-from proxy.http.trace import TRACE
+from proxy.http.trace import TRACE, introduce
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.principal import Principal
 
@@ -25,10 +26,6 @@ TICKET: Final = "ticket"
 _REFUSED: Final = "the credentials are not known here, or no longer good"
 # Whoever sends too many wrong passwords is heard no more; at a mirror they may be Docker Hub's.
 _NOBODYS: Final = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.TOOMANYREQUESTS})
-
-
-def _nobody(_: web.Request) -> Principal | None:
-    return None
 
 
 class Authenticator:
@@ -47,7 +44,7 @@ class Authenticator:
         challenges: Challenges,
         *,
         lifetime: timedelta | None,
-        certified: Callable[[web.Request], Principal | None] = _nobody,
+        certified: Callable[[web.Request], Principal | None] = principal_of,
     ) -> None:
         self._identities = identities
         self._passwords = passwords
@@ -60,7 +57,7 @@ class Authenticator:
         """Return who makes the request; see `Authentication`. The trace of the request is told."""
         shown = request.query.getall(TICKET, []) if ticket else []
         caller = self._redeem(shown) if shown else await self._authorized(request, mirror=mirror)
-        return self._note(request, caller or self._by_certificate(request))
+        return introduce(request, caller or self._by_certificate(request))
 
     async def check(self, request: web.Request, user: str, password: str, *, mirror: bool) -> Caller:
         """Return whose credentials those are, which came in the body of the request; see `Authentication`."""
@@ -71,7 +68,7 @@ class Authenticator:
             caller = self._stray(mirror=mirror, debug=str(error))
         else:
             caller = await self._by_password(credentials, request[TRACE].client, mirror=mirror)
-        return self._note(request, caller or self._by_certificate(request))
+        return introduce(request, caller or self._by_certificate(request))
 
     def challenge(
         self, request: web.Request, error: ProxyError, demand: Demand, caller: Caller | None = None
@@ -162,13 +159,6 @@ class Authenticator:
     def _stray(*, mirror: bool, debug: str) -> None:
         if not mirror:
             raise ProxyError(ErrorCode.UNAUTHORIZED, _REFUSED, debug=debug)
-
-    @staticmethod
-    def _note(request: web.Request, caller: Caller) -> Caller:
-        trace = request[TRACE]
-        trace.principal, trace.scheme = caller.principal or None, caller.scheme
-        secure = (trace.origin or request.scheme).startswith("https")
-        return replace(caller, address=trace.client, secure=secure)
 
 
 def _shows_bearer(request: web.Request) -> bool:

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.core.access.identities import CERTIFICATE
-from proxy.model.principal import Principal
+from proxy.model.principal import CERTIFICATE, Principal, sourced_principal
 
 _NAME_LIMIT: Final = 64  # X.520, ub-common-name
 
@@ -27,7 +26,7 @@ def principal_of(request: web.BaseRequest, now: float | None = None) -> Principa
     if not shown or ssl.cert_time_to_seconds(str(shown["notAfter"])) <= (time.time() if now is None else now):
         return None
     name = _name(shown)
-    return None if name is None else Principal(f"{CERTIFICATE}:{name}")
+    return None if name is None else sourced_principal(CERTIFICATE, name)
 
 
 def shows_certificate(transport: asyncio.BaseTransport | None) -> bool:
@@ -46,6 +45,6 @@ def _name(shown: dict[str, Any]) -> str | None:
     if len(names) != 1:
         return None
     [name] = names
-    # Of white space, only a blank is printable.
+    # Of white space, only a blank is printable. A star would be one in policies: nobody could mean this name alone.
     fit = 0 < len(name) <= _NAME_LIMIT and name.isprintable() and name == name.strip() and "  " not in name
-    return name if fit else None
+    return name if fit and "*" not in name else None

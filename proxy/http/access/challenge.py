@@ -10,6 +10,7 @@ from proxy.http.forwarded import is_host
 from proxy.http.oci.errors import render
 from proxy.http.trace import TRACE
 from proxy.model.errors import ProxyError
+from proxy.model.hosts import authority
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -87,12 +88,12 @@ def _host(request: web.Request) -> str:
     name = request.transport.get_extra_info("sockname") if request.transport is not None else None
     if not isinstance(name, tuple):
         return "localhost"
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    return authority(name[0], name[1])
 
 
-def _normal(authority: str, scheme: str) -> tuple[str | None, int | None]:
+def _normal(service: str, scheme: str) -> tuple[str | None, int | None]:
     try:
-        parts = urlsplit(f"//{authority}")
+        parts = urlsplit(f"//{service}")
         return parts.hostname, parts.port or _PORTS.get(scheme)
     except ValueError:
         return None, None

@@ -4,18 +4,20 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from proxy.core.access.authorizer import Authorizer, Wanted
 from proxy.core.access.caller import Caller, Scheme
-from proxy.core.access.iam import user_arn
 from proxy.core.access.tokens import BearerTokens
+from proxy.core.offloading import Offloader
 from proxy.core.rules import Address, RuleBook
+from proxy.http.access.certificates import principal_of
 from proxy.http.aws.operations import ApiCall, Given, Operation
 from proxy.http.aws.signatures import Signatures, Signed
-from proxy.http.trace import TRACE, Trace
+from proxy.http.trace import TRACE, Trace, introduce
 from proxy.model.access import Action
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.errors import ProxyError
@@ -50,29 +52,22 @@ class _Place:
     rule: CacheRule | None = None
 
 
-def _nobody(_: web.Request) -> Principal | None:
-    return None
-
-
-def _everybody(_: Caller) -> None:
-    pass
-
-
 @dataclass(frozen=True, slots=True)
 class Guard:
     """Ask callers who they are, and hold them to what `authorizer` permits.
 
-    `certificate` returns whom the client certificate of a connection names, or None. `admit` raises `ProxyError` for a
-    caller who calls too often; whoever is not known is one caller by address. `tickets` makes layer URLs that are good
-    without credentials.
+    `admit` raises `ProxyError` for a caller who calls too often; whoever is not known is one caller by address.
+    `tickets` makes layer URLs that are good without credentials. `certified` returns whom the client certificate of a
+    connection names, or None.
     """
 
     signatures: Signatures
     authorizer: Authorizer
     rules: RuleBook
-    certificate: Callable[[web.Request], Principal | None] = _nobody
-    admit: Callable[[Caller], None] = _everybody
-    tickets: BearerTokens | None = None
+    offloader: Offloader
+    admit: Callable[[Caller], None]
+    tickets: BearerTokens
+    certified: Callable[[web.Request], Principal | None] = principal_of
 
     def examine(self, request: web.Request, service: str) -> Signed | Principal:
         """Return what a request shows of its caller, before its body is read.
@@ -80,22 +75,20 @@ class Guard:
         Raises `ApiError` as `Signatures.examine`; MissingAuthenticationTokenException where it shows nothing.
         """
         with self._counting(request):
-            shown = self.signatures.examine(request, service) or self.certificate(request)
+            shown = self.signatures.examine(request, service) or self.certified(request)
             if not shown:
                 raise ApiError(ApiErrorCode.MissingAuthenticationTokenException)
             return shown
 
     async def identify(self, request: web.Request, shown: Signed | Principal, body: bytes) -> Caller:
         """Return who makes the request, whose whole `body` came; raise `ApiError` unless that is shown."""
-        trace = request[TRACE]
         if isinstance(shown, Signed):
             with self._counting(request):
-                await shown.verify(body)
-            principal, scheme = shown.key.principal, Scheme.ACCESS_KEY
+                await self.offloader.run(len(body), shown.verify, body)
+            caller = Caller(shown.key.principal, Scheme.ACCESS_KEY)
         else:
-            principal, scheme = shown, Scheme.CERTIFICATE
-        trace.principal, trace.scheme = principal, scheme
-        caller = Caller(principal, scheme, trace.client, secure=(trace.origin or request.scheme).startswith("https"))
+            caller = Caller(shown, Scheme.CERTIFICATE)
+        caller = introduce(request, caller)
         self.count(caller)
         return caller
 
@@ -107,6 +100,8 @@ class Guard:
         if operation.action is None:
             return call
         names = named(given)
+        if operation.lists and not names:
+            return replace(call, visible=partial(self.authorizer.visible, call.caller, operation=name))
         places = [(text, place) for text in names for place in self._places(text)] or [("", _Place())]
         if len(names) == 1:
             meant = places[0][1]
@@ -178,6 +173,6 @@ def _denied(call: ApiCall, name: str, repository: str) -> ApiError:
     resource = _EVERYTHING
     if name.startswith("ecr:"):
         resource = identity.arn(RepositoryName(repository or _EVERYTHING))
-    user = user_arn(identity.partition, identity.account, call.principal)
+    user = identity.user_arn(call.principal)
     sentence = f"User: {user} is not authorized to perform: {name} on resource: {resource}"
     return ApiError(ApiErrorCode.AccessDeniedException, sentence)

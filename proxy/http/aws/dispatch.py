@@ -1,6 +1,5 @@
 """``POST /``, and presigned ``GET /``: which service and operation is meant, and the answer in its protocol."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,9 +9,10 @@ import structlog
 from aiohttp import hdrs, web
 
 from proxy.core.access.caller import Caller
-from proxy.core.offloading import offload
+from proxy.core.offloading import Offloader
 from proxy.core.ports import RepositoryUnknownError, StorageFullError
 from proxy.core.registry.administration import Administration
+from proxy.core.translation import FetchRefusedError
 from proxy.http import body
 from proxy.http.aws import ecr, errors, secretsmanager
 from proxy.http.aws.access import REFUSALS, Guard, note
@@ -24,6 +24,7 @@ from proxy.http.forwarded import is_host
 from proxy.http.trace import TRACE, Trace
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.hosts import is_loopback
 
 _log = structlog.get_logger(__name__)
 
@@ -55,9 +56,16 @@ class Api:
     everything.
     """
 
-    def __init__(self, services: Administration, public_url: str | None = None, guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        services: Administration,
+        offloader: Offloader,
+        public_url: str | None = None,
+        guard: Guard | None = None,
+    ) -> None:
         """Load the models of the services; blocks for some tenths of a second."""
         self._services = services
+        self._offloader = offloader
         self._public_url = public_url
         self._guard = guard
         known = (
@@ -82,7 +90,8 @@ class Api:
         except (ApiError, ProxyError) as raised:
             # Of the body itself, a `ProxyError` says that it is encoded, or stalled.
             error = errors.translate(raised, identity.FAULT) if isinstance(raised, ProxyError) else raised
-        trace.error, trace.debug, trace.refused = error.code.name, error.debug, error.code in REFUSALS
+        trace.error, trace.debug = error.code.name, error.debug
+        trace.refused = trace.refused or error.code in REFUSALS
         return identity.render(error, call) if query else errors.render(error, call.request_id)
 
     async def answer_presigned(self, request: web.Request) -> web.StreamResponse:
@@ -98,9 +107,11 @@ class Api:
         the log, never to the client.
         """
         service, name = self._find(target)
+        trace = trace or Trace(call.request_id, 0.0)
         try:
-            return await self._perform(service, name, call, document, trace or Trace(call.request_id, 0.0))
-        except ApiError:
+            return await self._perform(service, name, call, document, trace)
+        except ApiError as error:
+            trace.refused = isinstance(error.__cause__, FetchRefusedError)
             raise
         except (ProxyError, StorageFullError, RepositoryUnknownError) as error:
             raise errors.translate(error, service.fault, service.codec.exceptions(name)) from error
@@ -145,7 +156,7 @@ class Api:
         if operation.state is State.REFUSED:
             # Whatever is asked of it. Some patterns of such operations take forever on some texts.
             return service.codec.encode(name, await operation.handler(call, {}))
-        given = await offload(len(document), service.codec.decode, name, document)
+        given = await self._offloader.run(len(document), service.codec.decode, name, document)
         note(trace, known_as, operation, given)
         await call.services.rules.refresh()
         if self._guard is not None:
@@ -172,17 +183,14 @@ def _asked(request: web.Request) -> str:
     Docker takes registries of that name to be without TLS.
     """
     host = request.headers.get(hdrs.HOST, "")
-    if is_host(host) and not _is_loopback(urlsplit(f"//{host}").hostname or ""):
+    if is_host(host) and not _is_this_machine(urlsplit(f"//{host}").hostname or ""):
         return f"{request.scheme}://{host}"
     name = request.transport.get_extra_info("sockname") if request.transport is not None else None
     return f"{request.scheme}://localhost:{name[1]}" if isinstance(name, tuple) else "http://localhost"
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+def _is_this_machine(host: str) -> bool:
+    return is_loopback(host) or host.endswith(".localhost")  # RFC 6761 §6.3
 
 
 async def _read(request: web.Request, limit: int) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.core.access.caller import Caller
 from proxy.core.access.tokens import BearerTokens
+from proxy.core.listings import Visible
 from proxy.core.registry.administration import Administration
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.model.access import Action
@@ -18,7 +19,8 @@ class ApiCall:
     """One request to an AWS API. `endpoint` is the origin under which clients reach the registry.
 
     Unless `may_fetch`, nothing is asked of an upstream: the caller may have what is kept. `tickets` makes URLs that are
-    good without credentials; None where none are needed.
+    good without credentials; None where none are needed. `visible` tells which repositories a list of all may
+    show; None where all are.
     """
 
     services: Administration
@@ -28,6 +30,7 @@ class ApiCall:
     request_id: str
     may_fetch: bool = True
     tickets: BearerTokens | None = None
+    visible: Visible | None = None
 
     @property
     def principal(self) -> Principal:
@@ -59,10 +62,12 @@ class Operation:
     """An operation and how it differs from AWS's, in sentences (for the compatibility table).
 
     `action` is what a policy must grant for it, on the repositories that the request names, or on the registry as a
-    whole where it names none; None where it is open to whoever is known.
+    whole where it names none; None where it is open to whoever is known. With `lists`, a request that names none is
+    answered with those of which the action is granted.
     """
 
     handler: Handler
     state: State = State.ACTS
     differences: str = ""
     action: Action | None = Action.ADMIN
+    lists: bool = False

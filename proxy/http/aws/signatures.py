@@ -21,7 +21,6 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 
 from proxy.core.access.ports import AccessKeys
-from proxy.core.offloading import offload
 from proxy.core.ports import Clock
 from proxy.http.trace import TRACE
 from proxy.model.access_keys import AccessKey
@@ -96,9 +95,12 @@ class Signed:
     requests: tuple[AWSRequest, ...]
     payload: str | None
 
-    async def verify(self, body: bytes) -> None:
-        """Raise `ApiError` InvalidSignatureException unless the owner of the key signed the request with this body."""
-        payload = await offload(len(body), _hash, body)
+    def verify(self, body: bytes) -> None:
+        """Raise `ApiError` InvalidSignatureException unless the owner of the key signed the request with this body.
+
+        A large body is hashed for long: not on the event loop.
+        """
+        payload = hashlib.sha256(body).hexdigest()
         if self.payload not in {None, payload}:
             raise self._mismatch("The body does not have the hash that X-Amz-Content-Sha256 tells. ")
         signer = _Signer(self.key, self.service, self.region, payload)
@@ -204,7 +206,9 @@ class Signatures:
         """Return the request as its sender may have signed it: proxies may have put another name into Host."""
         told, origin = request.headers.get(hdrs.HOST), request[TRACE].origin
         hosts = [told, _authority(origin) if origin is not None else None, self._public]
-        signed = [(name, value) for name, value in pairs if name != "X-Amz-Signature"]
+        # Of a request that is signed in its header, all of the query is.
+        unsigned = "X-Amz-Signature" if claim.expires is not None else None
+        signed = [(name, value) for name, value in pairs if name != unsigned]
         made = []
         for host in dict.fromkeys(host for host in hosts if host is not None):
             # The host of the URL is not signed: that of the header is.
@@ -362,10 +366,6 @@ def _authority(origin: str) -> str:
     """Return host and port of an origin as clients send them: without the port that goes with the scheme."""
     parts = urlsplit(origin)
     return parts.netloc.removesuffix({"http": ":80", "https": ":443"}.get(parts.scheme, ":"))
-
-
-def _hash(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
 
 
 def _repeated(name: str) -> ApiError:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+import msgspec
 from aiohttp import web
 
 from proxy.core.access.authorizer import Wanted
@@ -24,8 +25,7 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?")
 _HOST_LIMIT = 260
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """Bind a request to what its path names and to the services that answer it.
 
     `mirror` is the rule prefix of the listener the request came to, None on the main listener. `needs` is what the
@@ -44,7 +44,7 @@ class Call:
 
         What `Authorizer.require` raises comes before anything that would tell of the repository or of its rule.
         """
-        namespace = self.namespace
+        namespace = self.namespace if self.request.query_string else None
         address = Address(self.target.name, namespace, self.mirror or self.target.prefix or None)
         trace = self.request[TRACE]
         try:
@@ -126,6 +126,8 @@ class Call:
 
     def parameter(self, name: str, invalid: ErrorCode) -> str | None:
         """Return a query parameter that may be given once; raise `ProxyError` of that code where it is repeated."""
+        if not self.request.query_string:
+            return None
         values = self.request.query.getall(name, [])
         if len(values) > 1:
             raise ProxyError(invalid, f"the query parameter {name} may be given once")

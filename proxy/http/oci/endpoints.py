@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from proxy.core.access.authorizer import ScopeError
 from proxy.core.access.caller import Caller
 from proxy.core.access.scopes import CATALOG, CATALOG_SCOPE, spell_scope
+from proxy.core.translation import FetchRefusedError
 from proxy.http.access.admission import admit
 from proxy.http.access.challenge import Demand
 from proxy.http.oci import blobs, catalog, manifests, needs, ping, referrers, tags, token, uploads
@@ -108,7 +109,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     endpoint = ENDPOINTS[target.kind]
     if (mirror is not None and target.prefix) or ((mirror is not None or target.prefix) and not endpoint.everywhere):
         raise ProxyError(ErrorCode.NOT_FOUND)
-    route = endpoint.methods.get(request.method)
+    route = endpoint.reads.get(request.method) or endpoint.writes.get(request.method)
     if route is None:
         raise ProxyError(ErrorCode.UNSUPPORTED, headers=_allow(endpoint.methods))
     caller: Caller | None = None
@@ -116,6 +117,8 @@ async def answer(request: web.Request) -> web.StreamResponse:
         caller = await _caller(request, target, mirror=mirror is not None)
         return await route.handler(Call(request, target, services, mirror, caller, route.need))
     except ProxyError as error:
+        if isinstance(error, FetchRefusedError):
+            _note_refusal(request)
         if error.code is ErrorCode.UNSUPPORTED:
             error.headers.update(_allow(endpoint.reads))
         if error.code is ErrorCode.UNAUTHORIZED and authentication is not None:
@@ -163,6 +166,12 @@ def _demand(request: web.Request, target: Target, need: Need | None, *, mirror: 
         spelled = trace.repository if trace.namespace is not None else None
         scope = spell_scope(spelled or target.name, need.action)
     return Demand(target.base, scope, mirror=mirror)
+
+
+def _note_refusal(request: web.Request) -> None:
+    """Let the audit trail know that the caller may read what is kept, and not have anything fetched."""
+    trace = request[TRACE]
+    trace.operation, trace.action, trace.refused = needs.FIRST_PULL.operation, needs.FIRST_PULL.action, True
 
 
 def _allow(methods: Iterable[str]) -> dict[str, str]:

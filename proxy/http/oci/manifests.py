@@ -1,7 +1,9 @@
 """Manifests by tag and by digest (OCI distribution-spec end-3, end-7, end-9)."""
 
+from functools import lru_cache
+
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.core.manifests import ManifestAnswer
 from proxy.core.pushes import PushedManifest
@@ -28,8 +30,8 @@ async def get(call: Call) -> web.StreamResponse:
     call.services.pulls.manifest_pulled(resolution, answer.digest)
     fields = _fields(call, resolution, answer)
     if headers.unchanged(call.request, answer.digest):
+        del fields[hdrs.CONTENT_TYPE]
         return web.Response(status=304, headers=fields)
-    fields["Content-Type"] = _media_type(answer)
     # containerd sends bytes=0- for manifests too, when it fetches layers in parallel.
     wanted = parse_range(headers.wanted_range(call.request, answer.digest))
     if wanted is None or not answer.raw:
@@ -45,8 +47,10 @@ async def head(call: Call) -> web.StreamResponse:
     answer = await call.services.manifests.head(resolution, _reference(call))
     fields = _fields(call, resolution, answer)
     if headers.unchanged(call.request, answer.digest):
+        del fields[hdrs.CONTENT_TYPE]
         return web.Response(status=304, headers=fields)
-    return web.Response(headers=fields | {"Content-Type": _media_type(answer), "Content-Length": str(answer.size)})
+    fields[hdrs.CONTENT_LENGTH] = str(answer.size)
+    return web.Response(headers=fields)
 
 
 async def put(call: Call) -> web.StreamResponse:
@@ -94,24 +98,31 @@ def _tags(call: Call, reference: Tag | Digest) -> tuple[Tag, ...]:
     return tuple(Tag(text) for text in texts)
 
 
-def _fields(call: Call, resolution: Resolution, answer: ManifestAnswer) -> dict[str, str]:
-    fields = call.fields(resolution, answer.status) | {
-        "Docker-Content-Digest": str(answer.digest),
-        "ETag": headers.entity_tag(answer.digest),
-        "Cache-Control": headers.lifetime(call.target.reference),
-        "Accept-Ranges": "bytes",
-    }
+def _fields(call: Call, resolution: Resolution, answer: ManifestAnswer) -> CIMultiDict[str]:
+    lifetime = headers.lifetime(call.target.reference, call.caller)
+    fields = _usual_fields(answer.digest, answer.media_type, lifetime).copy()
+    fields.update(call.fields(resolution, answer.status))
     if answer.warning is not None:
         fields["Warning"] = headers.warning(answer.warning)
     return fields
+
+
+@lru_cache(maxsize=1024)
+def _usual_fields(digest: Digest, media_type: str, lifetime: str) -> CIMultiDictProxy[str]:
+    fields = CIMultiDict(
+        {
+            "Docker-Content-Digest": str(digest),
+            "ETag": headers.entity_tag(digest),
+            "Cache-Control": lifetime,
+            "Accept-Ranges": "bytes",
+            # Clients compare it with the document's own mediaType, which has no parameters.
+            "Content-Type": media_type.partition(";")[0].strip(),
+        }
+    )
+    return CIMultiDictProxy(fields)
 
 
 def _reference(call: Call) -> Tag | Digest:
     if call.target.reference is None:
         raise TypeError("a manifest endpoint without a reference")
     return call.target.reference
-
-
-def _media_type(answer: ManifestAnswer) -> str:
-    # Clients compare it with the document's own mediaType, which has no parameters.
-    return answer.media_type.partition(";")[0].strip()

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from proxy.core.access.caller import Caller
 from proxy.core.access.scopes import grant_scopes, parse_scopes
 from proxy.http import body
-from proxy.http.access.admission import admit
+from proxy.http.access.admission import admit, admit_user
 from proxy.http.access.challenge import same_service, service_of
 from proxy.http.access.ports import Authentication
 from proxy.http.oci.call import Call
@@ -85,9 +85,7 @@ async def _identify(call: Call, authentication: Authentication, parameters: _Par
             user, password = _only(parameters, "username"), _only(parameters, "password")
             if user is None or password is None:
                 raise _RefusedError("invalid_request", "grant_type=password takes username and password")
-            caller = await authentication.check(request, user, password, mirror=mirror)
-            call.services.rates.admit(caller)
-            return caller
+            return await admit_user(request, authentication, user, password, mirror=mirror)
         case "refresh_token":
             raise _RefusedError("invalid_grant", "this registry gives no refresh tokens: show user name and password")
         case _:

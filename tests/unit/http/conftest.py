@@ -14,6 +14,7 @@ from proxy.core.contents import ManifestContents
 from proxy.core.fills import Fills
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.rules import Resolution, RuleBook, RuleSet
 from proxy.core.tasks import Tasks
@@ -77,11 +78,17 @@ class Stack:
 
 
 @pytest.fixture
-async def stack(clock: FakeClock) -> AsyncIterator[Stack]:
+def store() -> MemoryBlobStore:
+    """What keeps the blobs; where they are in files, tests have another."""
+    return MemoryBlobStore()
+
+
+@pytest.fixture
+async def stack(clock: FakeClock, store: MemoryBlobStore) -> AsyncIterator[Stack]:
     upstream, metrics, health, pulls = MemoryUpstream(), Metrics(), Health(), Pulls()
-    metadata, store = MemoryMetadataStore(), MemoryBlobStore()
+    metadata = MemoryMetadataStore()
     async with Tasks() as tasks:
-        upstreams = Upstreams(upstream, tasks, clock, Policy(), metrics)
+        upstreams = Upstreams(upstream, tasks, clock, Policy(), metrics, Offloader())
         partials, filling, asking = MemoryPartialStore(store), FillSettings(), UpstreamSettings()
         fills = CountedFills(Fills(partials, store, tasks, clock, filling, asking, 0, metrics))
         rules, contents = RuleBook(RuleSet(RULES)), ManifestContents(metadata, store)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from proxy.core.blobs import Filler
+from proxy.core.ports import BlobFile
 from proxy.core.sources import BlobRoute, BlobSource
 from proxy.model.digest import Digest
 
@@ -19,6 +20,9 @@ class CountedSource:
 
     def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
         return self._source.stream(start, stop)
+
+    def at_rest(self) -> bytes | BlobFile | None:
+        return self._source.at_rest()
 
     def close(self) -> None:
         self._source.close()

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from pytest_aiohttp.plugin import AiohttpClient
 
 from proxy.core.access.authorizer import Wanted
 from proxy.core.access.caller import Caller
 from proxy.http.application import build_application
+from proxy.http.audit import Auditor
+from proxy.http.trace import Trace
+from proxy.model.access import Action
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.reference import RepositoryName
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from proxy.telemetry.audit import AuditEvent, AuditKind
-from tests.support.access import Keeper
+from tests.support.access import Keeper, grant, signed_in
 from tests.support.images import Image, build, noise
 from tests.unit.http.conftest import Client, Stack
 
@@ -47,8 +51,10 @@ class Nobody:
         del caller, wanted
         raise ProxyError(self.code)
 
-    async def visible(self, caller: Caller, names: Sequence[RepositoryName]) -> list[RepositoryName]:
-        del caller, names
+    async def visible(
+        self, caller: Caller, names: Sequence[RepositoryName], operation: str = ""
+    ) -> list[RepositoryName]:
+        del caller, names, operation
         return []
 
 
@@ -135,6 +141,24 @@ async def test_a_refusal_is_told_and_a_first_challenge_is_not(
     assert all(event.kind is AuditKind.REFUSAL for event in trail.events)
 
 
+@pytest.mark.parametrize(
+    ("kind", "operation", "told"),
+    [
+        ("upload", "ecr:UploadLayerPart", []),
+        ("upload", "ecr:CompleteLayerUpload", ["unknown: the client left"]),
+        ("uploads", "ecr:InitiateLayerUpload", ["unknown: the client left"]),
+        ("manifest", "ecr:PutImage", ["unknown: the client left"]),
+        ("ecr", "ecr:UploadLayerPart", []),
+    ],
+)
+async def test_what_may_have_changed_though_the_client_left_is_told(
+    trail: Trail, kind: str, operation: str, told: list[str]
+) -> None:
+    trace = Trace("id", 0.0, kind=kind, operation=operation, action=Action.PUSH)
+    await Auditor(trail).left(make_mocked_request("PATCH", "/"), trace)
+    assert [event.result for event in trail.events] == told
+
+
 @pytest.fixture
 def image() -> Image:
     return build([noise(1, 2000)])
@@ -149,3 +173,24 @@ async def test_wrong_credentials_in_a_form_are_a_refusal(
     form = {"grant_type": "password", "username": "ann", "password": "wrong"}
     await client.post("/v2/token", data=form)
     assert [event.result for event in trail.events] == ["UNAUTHORIZED"]
+
+
+async def test_a_link_that_is_not_good_is_a_refusal(stack: Stack, trail: Trail, aiohttp_client: AiohttpClient) -> None:
+    known = Keeper()(stack.services.rules, MemoryMetadataStore(), stack.clock)
+    client = await aiohttp_client(build_application(replace(stack.services, audit=trail, **known), mirror=None))
+    digest = Digest.of(b"content")
+    assert (await client.get(f"/v2/quay/app/blobs/{digest}?ticket=made-up")).status == 403
+    assert trail.told == [("refusal", "GET blob", "quay/app", str(digest), "DENIED", 403)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_may_not_be_fetched_is_a_refusal_of_that(
+    stack: Stack, trail: Trail, aiohttp_client: AiohttpClient, method: str
+) -> None:
+    keeper = Keeper((grant("ann", "pull"),))
+    known = keeper(stack.services.rules, MemoryMetadataStore(), stack.clock)
+    client = await aiohttp_client(build_application(replace(stack.services, audit=trail, **known), mirror=None))
+    answer = await client.request(method, "/v2/quay/app/manifests/v1", headers=dict(signed_in("ann")))
+    assert answer.status == 403
+    assert trail.told == [("refusal", "ecr:BatchImportUpstreamImage", "quay/app", "v1", "DENIED", 403)]
+    assert [event.principal for event in trail.events] == ["ann"]

@@ -1,5 +1,6 @@
 """Around every request: ids, log events, metrics, errors, hosts."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from proxy.config.settings import ServerSettings
 from proxy.http.application import build_application
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.media_types import OCI_INDEX
+from proxy.telemetry.request_log import LineRequestLog
 from tests.unit.http.conftest import Client, Stack
 from tests.unit.http.raw import exchange
 
@@ -53,6 +55,15 @@ async def test_one_event_tells_of_a_request(client: Client) -> None:
     assert len(event["user_agent"]) == 200
     assert "hidden" not in str(logs)
     assert "c2VjcmV0" not in str(logs)
+
+
+async def test_a_user_agent_that_is_no_utf8_fails_no_request(stack: Stack, aiohttp_client: AiohttpClient) -> None:
+    written: list[bytes] = []
+    services = replace(stack.services, request_log=LineRequestLog(lambda _: True, written.append))
+    client = await aiohttp_client(build_application(services, mirror=None))
+    answer = await exchange((client.host, client.port or 0), "GET /v2/", fields="User-Agent: x\udce9y\r\n")
+    assert answer.status == 200
+    assert [json.loads(line)["user_agent"] for line in written] == ["x\\udce9y"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])

@@ -126,10 +126,29 @@ async def test_a_signal_ends_the_wait_and_a_second_one_the_drain(stack: Stack) -
         reader, writer = await asyncio.open_connection(*running.address)
         writer.write(f"GET /v2/quay/a/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         await reader.readuntil(b"x" * 1024)
-        async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(running.wait())
-            await asyncio.sleep(0)
-            os.kill(os.getpid(), signal.SIGTERM)
-            await waiting
+        running.heed()
         os.kill(os.getpid(), signal.SIGTERM)
+        await running.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+    writer.close()
+
+
+async def test_a_signal_may_come_again_where_another_ends_the_drain(stack: Stack) -> None:
+    digest = stack.upstream.hold_blob(BLOB)
+    stack.upstream.gate, stack.upstream.chunk = asyncio.Semaphore(1), 1024
+    async with server(stack, drain=600) as running:
+        reader, writer = await asyncio.open_connection(*running.address)
+        writer.write(f"GET /v2/quay/a/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        received = await reader.readuntil(b"x" * 1024)
+        running.heed((signal.SIGTERM,), hurrying=(signal.SIGQUIT,))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running.wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(running.stop())
+            os.kill(os.getpid(), signal.SIGTERM)
+            stack.upstream.gate.release()
+            received += await reader.readuntil(b"x" * 1024)
+            os.kill(os.getpid(), signal.SIGQUIT)
+        received += await reader.read()
+    assert not parse(received).complete
     writer.close()

@@ -13,9 +13,32 @@ from structlog.testing import capture_logs
 from proxy.core.sources import TransferError
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.middleware import observe
+from proxy.http.reports import Reports
 from proxy.http.transfer import send
+from proxy.model.cache_status import CacheStatus
 from proxy.telemetry.metrics import Metrics
 from tests.unit.http.raw import exchange
+
+
+class Streamed:
+    """A source that is on its way: its bytes are those of `body`, whatever was asked for."""
+
+    status = CacheStatus()
+
+    def __init__(self, body: "Body", total: int) -> None:
+        self.total = total
+        self._body = body
+
+    def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        del start, stop
+        return self._body()
+
+    def at_rest(self) -> None:
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 Body = Callable[[], AsyncIterator[bytes]]
 Serve = Callable[[Body, int], Awaitable[tuple[str, int]]]
@@ -34,7 +57,7 @@ def lifecycle() -> Lifecycle:
 @pytest.fixture
 def serve(aiohttp_server: AiohttpServer, metrics: Metrics, lifecycle: Lifecycle) -> Serve:
     """Return what serves a body, at the address that it returns."""
-    return partial(_serve, aiohttp_server, [observe(metrics, lifecycle)])
+    return partial(_serve, aiohttp_server, [observe(Reports(metrics), lifecycle)])
 
 
 async def _serve(
@@ -42,7 +65,7 @@ async def _serve(
 ) -> tuple[str, int]:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(length)})
-        return await send(request, response, body())
+        return await send(request, response, Streamed(body, length), 0, length)
 
     app = web.Application(middlewares=middlewares)
     app.router.add_get("/", handler)

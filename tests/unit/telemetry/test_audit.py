@@ -10,6 +10,7 @@ import structlog
 
 from proxy.telemetry.audit import AuditEvent, AuditFile, AuditKind, NoAudit
 from proxy.telemetry.metrics import Metrics
+from tests.support.limits import largest_file
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -130,6 +131,17 @@ async def test_a_failure_is_told_to_log_and_metrics_and_to_no_caller(tmp_path: P
     with structlog.testing.capture_logs() as logs:
         await trail(tmp_path / "file" / "audit.jsonl", metrics=metrics).record(PUSHED)
     assert [log["event"] for log in logs] == ["audit.not_written"]
+    assert "pullthrough_audit_failures_total 1.0" in metrics.render().decode()
+
+
+async def test_a_line_that_a_full_disk_cuts_off_spoils_none_that_follow(tmp_path: Path) -> None:
+    path, metrics = tmp_path / "audit.jsonl", Metrics()
+    kept = trail(path, metrics=metrics)
+    await kept.record(PUSHED)
+    with largest_file(path.stat().st_size + 20):
+        await kept.record(PUSHED)
+    await kept.record(PUSHED)
+    assert len(events(path)) == 2
     assert "pullthrough_audit_failures_total 1.0" in metrics.render().decode()
 
 

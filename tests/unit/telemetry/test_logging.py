@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from proxy.telemetry.logging import configure_logging
+from proxy.telemetry.logging import REQUEST_ID, configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _as_before() -> Iterator[None]:
     before = (root.handlers, root.level)
     yield
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    REQUEST_ID.set(None)
     logging.captureWarnings(capture=False)
     root.handlers, root.level = before
 
@@ -36,7 +36,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 def test_an_event_is_one_json_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "json")
-    structlog.contextvars.bind_contextvars(request="r1")
+    REQUEST_ID.set("r1")
     structlog.get_logger("x").info("fill.done", size=3, ok=True, none=None, path="a\nb")
     (event,) = lines(capsys)
     assert list(event)[:3] == ["timestamp", "level", "event"]
@@ -48,8 +48,24 @@ def test_an_event_is_one_json_line_on_standard_error(capsys: pytest.CaptureFixtu
         "ok": True,
         "none": None,
         "path": "a\nb",
-        "request": "r1",
+        "request_id": "r1",
     }
+
+
+def test_an_event_can_hold_what_is_no_utf8(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+    structlog.get_logger("x").info("a.b", user_agent=b"x\xe9y".decode(errors="surrogateescape"))
+    logging.getLogger("library").warning("sent %s", "\udce9")
+    first, second = lines(capsys)
+    assert (first["user_agent"], second["event"]) == ("x\\udce9y", "sent \\udce9")
+
+
+def test_an_event_tells_its_own_request_where_it_knows_one(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+    REQUEST_ID.set("r1")
+    structlog.get_logger("x").info("a.b", request_id="r2")
+    logging.getLogger("library").warning("fine")
+    assert [event["request_id"] for event in lines(capsys)] == ["r2", "r1"]
 
 
 def test_auto_is_json_where_standard_error_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,10 @@ def test_text_without_secrets_is_left_alone(text: str) -> None:
     assert redact_text(text) == text
 
 
+def test_what_is_no_utf8_becomes_escapes_and_other_letters_stay() -> None:
+    assert cleaned(a="x\udce9y", b=["\u00e9"]) == {"a": "x\\udce9y", "b": ["\u00e9"]}
+
+
 def test_plain_values_stay_what_they_are() -> None:
     event: dict[str, object] = {"a": 1, "b": 1.5, "c": None, "d": True, "e": [], "token": None}
     assert cleaned(**event) == event

@@ -36,7 +36,7 @@ async def create_repository(call: ApiCall, given: Given) -> Answer:
 
 
 async def describe_repositories(call: ApiCall, given: Given) -> Answer:
-    """Describe the repositories of the names given, or a page of all."""
+    """Describe the repositories of the names given, or a page of all that the caller may see."""
     repositories, names = call.services.repositories, given.get("repositoryNames")
     if names is not None:
         refuse_pages(given, "repositoryNames")
@@ -44,7 +44,7 @@ async def describe_repositories(call: ApiCall, given: Given) -> Answer:
         return {"repositories": [_shown(call, record) for record in await repositories.describe(wanted)]}
     call.identity.require(given.get("registryId"))
     size = given.get("maxResults", DEFAULT)
-    found = await repositories.page(key_before(given.get("nextToken")), size + 1)
+    found = await repositories.page(key_before(given.get("nextToken")), size + 1, call.visible)
     page, token = cut(found, size, lambda record: record.name)
     return {"repositories": [_shown(call, record) for record in page], "nextToken": token}
 
@@ -94,7 +94,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "and returned; nothing is encrypted or scanned. Without imageTagMutability the configuration's "
         "`registry.tags` say what tags may do.",
     ),
-    "DescribeRepositories": Operation(describe_repositories, action=Action.PULL),
+    "DescribeRepositories": Operation(
+        describe_repositories,
+        differences="Without names, those are listed that the caller may pull.",
+        action=Action.PULL,
+        lists=True,
+    ),
     "DeleteRepository": Operation(delete_repository),
     "PutImageTagMutability": Operation(put_image_tag_mutability),
     "PutImageScanningConfiguration": Operation(put_image_scanning_configuration, State.KEPT, "Images are not scanned."),

@@ -7,7 +7,6 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from proxy.core.access.iam import user_arn
 from proxy.http.aws.operations import ApiCall
 from proxy.model.api_errors import ApiError, ApiErrorCode
 
@@ -42,8 +41,8 @@ def answer(call: ApiCall, query: bytes) -> web.Response:
         raise ApiError(ApiErrorCode.UnknownOperationException, "the request names no operation (Action)")
     if action != "GetCallerIdentity":
         raise ApiError(ApiErrorCode.UnsupportedOperationException, "this registry offers GetCallerIdentity of STS only")
-    account, partition = call.identity.account, call.identity.partition
-    arn = user_arn(partition, account, call.principal) if call.principal else f"arn:{partition}:iam::{account}:root"
+    identity, account = call.identity, call.identity.account
+    arn = identity.user_arn(call.principal) if call.principal else identity.root_arn
     result = _element("Arn", arn) + _element("UserId", call.principal or account) + _element("Account", account)
     return _xml(200, "GetCallerIdentityResponse", f"<GetCallerIdentityResult>{result}</GetCallerIdentityResult>", call)
 

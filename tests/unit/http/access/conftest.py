@@ -13,8 +13,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 from proxy.config.auth import GrantSettings
 from proxy.config.settings import ServerSettings
 from proxy.core.access.attempts import Attempts
-from proxy.core.access.documents import PolicyDocuments
 from proxy.core.access.grants import GrantBook, Grants
+from proxy.core.access.iam.documents import PolicyDocuments
 from proxy.core.access.identities import Identities
 from proxy.core.access.passwords import PasswordService
 from proxy.core.access.policies import PolicyAuthorizer

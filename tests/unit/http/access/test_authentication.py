@@ -277,6 +277,39 @@ async def test_requests_count_for_who_makes_them(guarded: Guarded) -> None:
     assert [await code(client, "/v2/quay/a/tags/list") for _ in range(3)] == [200, 200, "TOOMANYREQUESTS"]
 
 
+@pytest.mark.parametrize("headers", [basic("alice", "wrong"), bearer("x.y.z"), {"Authorization": "Basic !"}])
+async def test_refused_credentials_count_for_the_address_they_come_from(
+    guarded: Guarded, headers: dict[str, str]
+) -> None:
+    rates = Rates(1, 2, guarded.clock, guarded.stack.services.metrics)
+    client = await guarded.client(rates=rates)
+    assert await code(client, "/v2/", headers) == "UNAUTHORIZED"
+    assert await code(client, "/metrics", headers) == "UNAUTHORIZED"
+    assert await code(client, "/v2/quay/a/tags/list", headers) == "TOOMANYREQUESTS"
+    assert await code(client, "/v2/token", headers) == "TOOMANYREQUESTS"
+    form = {"grant_type": "password", "username": "alice", "password": "wrong"}
+    assert (await client.post("/v2/token", data=form)).status == 429
+    assert await code(client, "/v2/", bearer("a.good.assertion")) == 200
+
+
+@pytest.mark.parametrize("path", [BLOB, f"/v2/quay/a/manifests/{DIGEST}", "/v2/quay/a/manifests/latest"])
+async def test_what_somebody_gets_is_kept_for_nobody_else(guarded: Guarded, path: str) -> None:
+    client = await guarded.client()
+    ticket = guarded.tokens.issue(
+        Caller(Principal("root"), Scheme.TICKET),
+        {RepositoryName("quay/a"): frozenset({Action.PULL})},
+        timedelta(hours=1),
+    )
+    shown = [(path, basic("root")), (path, bearer(await token_of(client, "repository:quay/a:pull", user="root")))]
+    shown += [(f"{path}?ticket={ticket.text}", {})] if path == BLOB else []
+    for each, headers in shown:
+        for method in ("GET", "HEAD"):
+            answer = await client.request(method, each, headers=headers)
+            assert answer.headers["Cache-Control"].startswith("private, ")
+    # What everybody may have may be kept for everybody.
+    assert "private" not in (await client.get(path)).headers["Cache-Control"]
+
+
 async def test_the_log_says_who_it_was(guarded: Guarded) -> None:
     client = await guarded.client()
     with capture_logs() as events:

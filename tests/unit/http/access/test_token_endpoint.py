@@ -258,3 +258,10 @@ def test_tokens_are_granted_by_every_operation_of_the_endpoints() -> None:
     used = {(route.need.action, route.need.operation) for route in routes if route.need is not None}
     known = {(action, operation) for action, names in needs.OPERATIONS.items() for operation in names}
     assert used | {(needs.FIRST_PULL.action, needs.FIRST_PULL.operation)} == known
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_other_methods_are_refused_with_those_that_are_not(guarded: Guarded, method: str) -> None:
+    answer = await (await guarded.client()).request(method, "/v2/token")
+    assert answer.status == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}

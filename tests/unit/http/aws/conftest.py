@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from proxy.config.settings import Settings
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.ports import Access, Probe, Sample
 from proxy.core.registry.administration import Administration
@@ -39,7 +40,8 @@ from proxy.core.validation import RuleValidator
 from proxy.http import body
 from proxy.http.aws.dispatch import Api
 from proxy.http.lifecycle import Lifecycle
-from proxy.http.middleware import errors, observe
+from proxy.http.middleware import observe
+from proxy.http.reports import Reports
 from proxy.model.access_keys import AccessKey
 from proxy.model.errors import UpstreamError
 from proxy.model.rule import CacheRule
@@ -204,7 +206,7 @@ async def services(  # noqa: PLR0917 - what it is made of
 ) -> Administration:
     identity, sealer = RegistryIdentity.of(settings), AesGcmSealer([b"k" * 32])
     resolver = SecretResolver([BuiltInSecrets(metadata, sealer, identity, clock)], identity, clock)
-    prober = RuleProber(RuleValidator(probes, Policy.of(settings.upstreams, settings.registry)), resolver)
+    prober = RuleProber(RuleValidator(probes, Policy.of(settings.upstreams, identity)), resolver)
     rules = RuleAdministration(metadata, book, settings, secrets=resolver, prober=prober, clock=clock)
     await rules.load()
     return Administration(
@@ -218,7 +220,7 @@ async def services(  # noqa: PLR0917 - what it is made of
         ),
         resource_tags=ResourceTagAdministration(metadata, identity),
         templates=TemplateAdministration(metadata, identity, clock),
-        lifecycle=LifecycleAdministration(metadata, identity, clock, tasks, interval=3600.0),
+        lifecycle=LifecycleAdministration(metadata, identity, clock, tasks, offloader=Offloader(), interval=3600.0),
         **contents.administration(identity),
     )
 
@@ -233,8 +235,8 @@ async def api(
     probes: Probes,
 ) -> AsyncIterator[Bench]:
     """Serve the AWS APIs, on loopback."""
-    surface = await asyncio.to_thread(Api, services, settings.server.public_url)
-    application = web.Application(middlewares=[observe(Metrics(), Lifecycle()), errors])
+    surface = await asyncio.to_thread(Api, services, Offloader(), settings.server.public_url)
+    application = web.Application(middlewares=[observe(Reports(Metrics()), Lifecycle())])
     application[body.PATIENCE] = 60
     application.router.add_post("/", surface.answer)
     async with TestServer(application) as server:

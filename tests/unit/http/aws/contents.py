@@ -10,6 +10,7 @@ from proxy.core.blobs import BlobService
 from proxy.core.contents import ManifestContents
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.registry.authorization import RegistryPasswords
 from proxy.core.registry.identity import RegistryIdentity
@@ -52,9 +53,9 @@ class Contents:
     tasks: Tasks
 
     def __post_init__(self) -> None:
-        metrics, policy = Metrics(), Policy.of(self.settings.upstreams, self.settings.registry)
+        metrics, policy = Metrics(), Policy.of(self.settings.upstreams, RegistryIdentity.of(self.settings))
         self.upstream, self.store = FakeUpstream(), MemoryBlobStore()
-        upstreams = Upstreams(self.upstream, self.tasks, self.clock, policy, metrics)
+        upstreams = Upstreams(self.upstream, self.tasks, self.clock, policy, metrics, Offloader())
         manifests = ManifestContents(self.metadata, self.store)
         reading = ManifestService(self.metadata, manifests, upstreams)
         blobs = BlobService(self.metadata, self.store, MemoryFills(self.store), upstreams)
@@ -83,6 +84,7 @@ class Contents:
                 services.listings,
                 identity,
                 self.notes.manifest_pulled,
+                Offloader(),
             ),
             layers=LayerAdministration(self.metadata, locator, services.uploads, services.blobs, self.store, identity),
             passwords=RegistryPasswords(b"p" * 32, self.clock),

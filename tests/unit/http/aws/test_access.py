@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,17 @@ import pytest
 from botocore.model import ListShape, Shape, StructureShape
 
 from proxy.config.auth import GrantSettings
-from proxy.config.settings import Settings
+from proxy.config.settings import Settings, parse_upstream
 from proxy.core.access.caller import Caller, Scheme
-from proxy.core.access.documents import PolicyDocuments
 from proxy.core.access.grants import GrantBook, Grants
+from proxy.core.access.iam.documents import PolicyDocuments
 from proxy.core.access.policies import PolicyAuthorizer
+from proxy.core.access.rates import Rates
 from proxy.core.access.tokens import BearerTokens, TokenExpiredError
+from proxy.core.offloading import Offloader
+from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.administration import Administration
-from proxy.core.rules import RuleBook
+from proxy.core.rules import RuleBook, RuleSet
 from proxy.http.aws import ecr, secretsmanager
 from proxy.http.aws.access import Guard, named
 from proxy.http.aws.dispatch import Api
@@ -28,7 +32,10 @@ from proxy.http.aws.signatures import Signatures
 from proxy.http.trace import Trace
 from proxy.model.access import Action
 from proxy.model.api_errors import ApiError, ApiErrorCode
+from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.digest import Digest
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import CacheRule
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from tests.support.api_shapes import sample
 from tests.support.clock import FakeClock
@@ -134,8 +141,8 @@ async def guarded(
     grants = GrantBook(Grants([]))
     authorizer = PolicyAuthorizer(grants, PolicyDocuments(metadata), book, services.identity, clock)
     signatures = Signatures(KnownKeys(ANN, BOB), clock, "us-east-1")
-    guard = Guard(signatures, authorizer, book, tickets=tickets)
-    return Guarded(await asyncio.to_thread(Api, services, None, guard), services, grants)
+    guard = Guard(signatures, authorizer, book, Offloader(), Rates.unlimited().admit, tickets)
+    return Guarded(await asyncio.to_thread(Api, services, Offloader(), None, guard), services, grants)
 
 
 # --- every operation ------------------------------------------------------------------------------------------------
@@ -247,15 +254,51 @@ async def test_a_right_on_some_repositories_is_one_on_those(guarded: Guarded) ->
 async def test_what_names_no_repository_needs_the_right_on_all(guarded: Guarded) -> None:
     guarded.grant(*Action, repositories="team/**")
     everything = f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/*"
-    assert (await guarded.denied("ecr:DescribeRepositories", {})).endswith(f"on resource: {everything}")
     assert (await guarded.denied("ecr:DescribeRegistry", {})).endswith(f"on resource: {everything}")
     assert (await guarded.denied("secretsmanager:ListSecrets", {})).endswith("on resource: *")
     # A name that the model takes and no repository can have.
     impossible = "team/" + "a" * 251
     await guarded.denied("ecr:ListImages", {"repositoryName": impossible})
     await guarded.denied("ecr:DescribeRepositories", {"repositoryNames": ["team/app", impossible]})
+
+
+async def test_the_list_of_all_repositories_has_those_that_its_reader_may_pull(guarded: Guarded) -> None:
     guarded.grant(*Action)
-    assert await guarded.ask("ecr:DescribeRepositories", {}) == {"repositories": []}
+    everything = [f"{team}/app{number}" for team in ("blue", "green", "red") for number in range(300)]
+    for name in everything:
+        await guarded.ask("ecr:CreateRepository", {"repositoryName": name})
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "ecr:DescribeRepositories"}
+    policy = {"repositoryName": "red/app7", "policyText": json.dumps({"Version": "2012-10-17", "Statement": [denied]})}
+    await guarded.ask("ecr:SetRepositoryPolicy", policy)
+
+    async def listed(size: int = 1000) -> list[str]:
+        names, token = [], ""
+        while True:
+            more = {"nextToken": token} if token else {}
+            page = await guarded.ask("ecr:DescribeRepositories", {"maxResults": size, **more})
+            names += [one["repositoryName"] for one in page["repositories"]]
+            token = page.get("nextToken", "")
+            if not token:
+                return names
+            assert len(page["repositories"]) == size
+
+    assert await listed() == sorted(set(everything) - {"red/app7"})
+    guarded.grant(Action.PULL, repositories="red/**")
+    assert await listed(50) == sorted(name for name in everything if name.startswith("red/") and name != "red/app7")
+    guarded.grant(Action.PULL, repositories="none/**")
+    assert await listed() == []
+
+
+async def test_what_everyone_may_pull_is_not_what_an_account_fetched(
+    guarded: Guarded, book: RuleBook, metadata: MemoryMetadataStore
+) -> None:
+    rule = CacheRule("private", parse_upstream("private.test"), UserPassword("robot", SecretSource(env="PASSWORD")))
+    book.replace(RuleSet([*book.current.rules, rule]))
+    for name in ("private/app", "quay/app"):
+        await metadata.create_repository(RepositoryRecord(RepositoryName(name), 0.0))
+    guarded.grant(Action.PULL, principal="anonymous")
+    listed = (await guarded.ask("ecr:DescribeRepositories", {}))["repositories"]
+    assert [one["repositoryName"] for one in listed] == ["quay/app"]
 
 
 async def test_a_refusal_does_not_tell_what_there_is(guarded: Guarded) -> None:
@@ -341,6 +384,23 @@ async def test_nothing_is_asked_of_an_upstream_without_first_pull(
     guarded.grant(Action.PULL, Action.FIRST_PULL)
     await ask()
     assert contents.upstream.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("GetDownloadUrlForLayer", {"layerDigest": f"sha256:{'0' * 64}"}),
+        ("ListImageReferrers", {"subjectId": {"imageDigest": f"sha256:{'0' * 64}"}}),
+    ],
+)
+async def test_what_may_not_be_fetched_is_a_refusal(guarded: Guarded, name: str, given: dict[str, Any]) -> None:
+    asked = {"repositoryName": "quay/team/app", **given}
+    for actions, refused in (((Action.PULL,), True), ((Action.PULL, Action.FIRST_PULL), False)):
+        guarded.grant(*actions)
+        trace = Trace("id", 0.0)
+        with suppress(ApiError):
+            await guarded.ask(f"ecr:{name}", asked, trace=trace)
+        assert trace.refused is refused
 
 
 async def test_what_is_kept_is_had_without_first_pull(guarded: Guarded, contents: Contents) -> None:

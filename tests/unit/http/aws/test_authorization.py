@@ -6,7 +6,7 @@ import urllib.request
 from asyncio import to_thread
 from typing import Any
 
-from proxy.core.registry.authorization import Standing
+from proxy.model.principal import ANONYMOUS
 from tests.unit.http.aws.conftest import Bench, Client
 
 
@@ -16,7 +16,7 @@ async def test_the_token_is_a_password_that_the_registry_knows(api: Bench, ecr: 
     user, password = base64.b64decode(found["authorizationToken"]).decode().split(":")
 
     assert user == "AWS"
-    assert api.services.passwords.verify(password).standing is Standing.VALID
+    assert api.services.passwords.verify(password) == ANONYMOUS
     assert found["expiresAt"].timestamp() == api.clock.now() + 43_200
     assert found["proxyEndpoint"] == api.url.rstrip("/").replace("127.0.0.1", "localhost")
 

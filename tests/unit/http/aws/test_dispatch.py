@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from proxy.config.settings import MirrorSettings, ServerSettings
 from proxy.core.access.caller import Caller
+from proxy.core.offloading import Offloader
 from proxy.core.ports import RepositoryUnknownError, StorageFullError
 from proxy.core.registry.administration import Administration
 from proxy.http.aws import ecr, secretsmanager
@@ -85,7 +86,7 @@ def error_of(answer: RawAnswer) -> tuple[int, str, str]:
 
 @pytest.fixture
 async def server(stack: Stack, services: Administration) -> AsyncIterator[Server]:
-    api = await asyncio.to_thread(Api, services)
+    api = await asyncio.to_thread(Api, services, Offloader())
     serving = replace(stack.serving(ServerSettings(port=0)), api=api)
     async with Server(serving, [MirrorSettings(port=0, rule="quay")]) as running:
         yield running
@@ -292,14 +293,14 @@ async def test_a_refused_operation_names_itself_whatever_it_is_asked(
     services: Administration, call: ApiCall, name: str, body: bytes
 ) -> None:
     with pytest.raises(ApiError) as caught:
-        await (await asyncio.to_thread(Api, services)).invoke(call, f"{ECR}.{name}", body)
+        await (await asyncio.to_thread(Api, services, Offloader())).invoke(call, f"{ECR}.{name}", body)
     assert caught.value.code is ApiErrorCode.UnsupportedOperationException
     assert caught.value.code.status == 400
     assert caught.value.message.startswith(f"{name} is not offered: this registry ")
 
 
 async def test_operations_that_nobody_wrote_are_told_by_name(services: Administration, call: ApiCall) -> None:
-    api = await asyncio.to_thread(Api, services)
+    api = await asyncio.to_thread(Api, services, Offloader())
     missing = Codec("secretsmanager").operations - set(secretsmanager.OPERATIONS)
     assert missing
     for name in missing:
@@ -329,7 +330,7 @@ async def test_a_fault_of_ours_tells_nothing_but_its_name(
     stack: Stack, services: Administration, target: str, fault: str
 ) -> None:
     broken: Any = None
-    api = await asyncio.to_thread(Api, replace(services, repositories=broken, secrets=broken))
+    api = await asyncio.to_thread(Api, replace(services, repositories=broken, secrets=broken), Offloader())
     async with Server(replace(stack.serving(ServerSettings(port=0)), api=api)) as running:
         connection = Connection(*await asyncio.open_connection(*running.address))
         with capture_logs() as logs:

@@ -12,6 +12,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from proxy.config.settings import Settings
+from proxy.core.offloading import Offloader
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.administration import Administration
 from proxy.http.aws.dispatch import Api
@@ -73,7 +74,7 @@ class Registry:
 
 @pytest.fixture
 async def registry(services: Administration, contents: Contents) -> AsyncIterator[Registry]:
-    surface = await to_thread(Api, services)
+    surface = await to_thread(Api, services, Offloader())
     await contents.metadata.create_repository(RepositoryRecord(NAME, 1.0))
     async with TestServer(contents.application(surface)) as server:
         url = str(server.make_url("")).rstrip("/")

@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 
 from proxy.config.settings import Settings
+from proxy.core.offloading import Offloader
 from proxy.core.registry.administration import Administration
 from proxy.http import body
 from proxy.http.aws import ecr as ecr_operations
@@ -32,7 +33,8 @@ from proxy.http.aws.errors import render
 from proxy.http.aws.operations import State
 from proxy.http.aws.protocol import Codec
 from proxy.http.lifecycle import Lifecycle
-from proxy.http.middleware import errors, observe
+from proxy.http.middleware import observe
+from proxy.http.reports import Reports
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.telemetry.metrics import Metrics
 from tests.support.api_shapes import faults
@@ -389,9 +391,9 @@ async def ill(services: Administration) -> AsyncIterator[Ill]:
         told.requests += 1
         return render(ApiError(told.fault), "id") if told.requests <= told.times else await handler(request)
 
-    application = web.Application(middlewares=[observe(Metrics(), Lifecycle()), errors, fail])
+    application = web.Application(middlewares=[observe(Reports(Metrics()), Lifecycle()), fail])
     application[body.PATIENCE] = 60
-    application.router.add_post("/", (await asyncio.to_thread(Api, services)).answer)
+    application.router.add_post("/", (await asyncio.to_thread(Api, services, Offloader())).answer)
     async with TestServer(application) as server:
         told.url = str(server.make_url("/"))
         yield told

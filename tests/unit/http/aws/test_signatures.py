@@ -32,7 +32,7 @@ async def verify(signatures: Signatures, sent: Sent, service: str = "ecr", origi
     """Return the key that signed a request, or raise what its sender is told."""
     signed = signatures.examine(sent.received(origin=origin), service)
     assert isinstance(signed, Signed)
-    await signed.verify(sent.body)
+    signed.verify(sent.body)
     return signed.key
 
 

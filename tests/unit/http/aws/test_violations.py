@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from proxy.core.access.caller import Caller
+from proxy.core.offloading import Offloader
 from proxy.core.registry.administration import Administration
 from proxy.http.aws import ecr, secretsmanager
 from proxy.http.aws.dispatch import Api
@@ -48,7 +49,7 @@ def call(services: Administration) -> ApiCall:
 @pytest.fixture
 async def surface(services: Administration, call: ApiCall) -> Api:
     """The APIs of a registry that holds something."""
-    made = await asyncio.to_thread(Api, services)
+    made = await asyncio.to_thread(Api, services, Offloader())
     policy = '{"Version": "2012-10-17", "Statement": []}'
     for operation, given in [
         ("CreateRepository", {"repositoryName": "team/app", "tags": [{"Key": "team", "Value": "one"}]}),

@@ -5,83 +5,24 @@ Time passes where a connection that sends nothing is closed: everything else is 
 
 import asyncio
 import socket
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
 
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.config.settings import LimitSettings, MirrorSettings, ServerSettings, TlsSettings
-from proxy.http.server import Server
 from proxy.model.digest import Digest
 from tests.support.background import started, until
 from tests.support.certificates import Authority
 from tests.unit.http.conftest import Stack
+from tests.unit.http.connections.site import Security, Site, Streams, rest
 from tests.unit.http.raw import parse
 
 SHORT = timedelta(seconds=0.15)
 PING = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ANSWER = b'{"status":"alive"}'
 OPEN = "pullthrough_connections"
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@pytest.fixture(params=["plain", "tls"])
-def authority(request: pytest.FixtureRequest, tmp_path: Path) -> Authority | None:
-    return Authority(tmp_path) if request.param == "tls" else None
-
-
-class Site:
-    """A server with limits, and how its clients connect."""
-
-    def __init__(self, stack: Stack, authority: Authority | None, *mirrors: str, **limits: object) -> None:
-        self.tls = None
-        self.trusting: ssl.SSLContext | None = None
-        if authority is not None:
-            files = authority.issue()
-            self.tls = TlsSettings(certificate=files.certificate, key=files.key)
-            self.trusting = authority.trusting()
-        settings = ServerSettings(port=0, tls=self.tls, limits=LimitSettings.model_validate(limits))
-        self.server = Server(stack.serving(settings), [MirrorSettings(port=0, rule=rule) for rule in mirrors])
-
-    async def __aenter__(self) -> Self:
-        await self.server.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.server.stop()
-
-    async def open(self, address: tuple[str, int] | None = None) -> Streams:
-        name = "localhost" if self.trusting is not None else None
-        where = address or self.server.address
-        return await asyncio.open_connection(*where, ssl=self.trusting, server_hostname=name)
-
-    @asynccontextmanager
-    async def connected(self, address: tuple[str, int] | None = None) -> AsyncIterator[Streams]:
-        reader, writer = await self.open(address)
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
-
-    async def some_time(self) -> None:
-        """Wait for as long as a connection that sends nothing is kept."""
-        async with self.connected() as (reader, _):
-            assert await rest(reader) == b""
-
-
-async def rest(reader: asyncio.StreamReader) -> bytes:
-    """Return what comes until the other side closes the connection, however it does."""
-    received = bytearray()
-    with suppress(ConnectionError, ssl.SSLError):
-        while data := await reader.read(1 << 16):
-            received += data
-    return bytes(received)
 
 
 async def ping(streams: Streams) -> bytes:
@@ -99,10 +40,8 @@ def open_connections(stack: Stack) -> float | None:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET", PING[:-2], PING[:-1]], ids=["nothing", "a word", "a line", "all but one"]
 )
-async def test_headers_that_do_not_come_are_not_waited_for(
-    stack: Stack, authority: Authority | None, sent: bytes
-) -> None:
-    async with Site(stack, authority, header_timeout=SHORT) as site, site.connected() as (reader, writer):
+async def test_headers_that_do_not_come_are_not_waited_for(stack: Stack, security: Security, sent: bytes) -> None:
+    async with Site(stack, security, header_timeout=SHORT) as site, site.connected() as (reader, writer):
         with capture_logs() as logs:
             writer.write(sent)
             assert await rest(reader) == b""
@@ -110,8 +49,8 @@ async def test_headers_that_do_not_come_are_not_waited_for(
         await until(lambda: open_connections(stack) == 0)
 
 
-async def test_byte_by_byte_is_no_way_around(stack: Stack, authority: Authority | None) -> None:
-    async with Site(stack, authority, header_timeout=SHORT) as site, site.connected() as (reader, writer):
+async def test_byte_by_byte_is_no_way_around(stack: Stack, security: Security) -> None:
+    async with Site(stack, security, header_timeout=SHORT) as site, site.connected() as (reader, writer):
 
         async def drip() -> None:
             writer.write(b"GET /livez HTTP/1.1\r\nX-Slow: ")
@@ -124,15 +63,15 @@ async def test_byte_by_byte_is_no_way_around(stack: Stack, authority: Authority 
         dripping.cancel()
 
 
-async def test_the_next_request_of_a_connection_has_the_same_time(stack: Stack, authority: Authority | None) -> None:
-    async with Site(stack, authority, header_timeout=SHORT) as site, site.connected() as (reader, writer):
+async def test_the_next_request_of_a_connection_has_the_same_time(stack: Stack, security: Security) -> None:
+    async with Site(stack, security, header_timeout=SHORT) as site, site.connected() as (reader, writer):
         assert await ping((reader, writer)) == ANSWER
         writer.write(PING[:-1])
         assert await rest(reader) == b""
 
 
-async def test_a_connection_may_rest_between_requests(stack: Stack, authority: Authority | None) -> None:
-    async with Site(stack, authority, header_timeout=SHORT) as site, site.connected() as streams:
+async def test_a_connection_may_rest_between_requests(stack: Stack, security: Security) -> None:
+    async with Site(stack, security, header_timeout=SHORT) as site, site.connected() as streams:
         for _ in range(3):
             assert await ping(streams) == ANSWER
             await site.some_time()
@@ -140,11 +79,11 @@ async def test_a_connection_may_rest_between_requests(stack: Stack, authority: A
         assert await ping(streams) == ANSWER
 
 
-async def test_a_long_answer_and_a_long_body_are_no_headers(stack: Stack, authority: Authority | None) -> None:
+async def test_a_long_answer_and_a_long_body_are_no_headers(stack: Stack, security: Security) -> None:
     blob = b"x" * 4096
     digest = stack.upstream.hold_blob(blob)
     stack.upstream.gate, stack.upstream.chunk = asyncio.Semaphore(1), 1024
-    async with Site(stack, authority, header_timeout=SHORT) as site, site.connected() as (reader, writer):
+    async with Site(stack, security, header_timeout=SHORT) as site, site.connected() as (reader, writer):
         writer.write(f"GET /v2/quay/a/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         await reader.readuntil(b"x" * 1024)
         await site.some_time()
@@ -159,8 +98,8 @@ async def test_a_long_answer_and_a_long_body_are_no_headers(stack: Stack, author
         assert await ping((reader, writer)) == ANSWER
 
 
-async def test_what_a_handler_did_not_read_is_no_headers_either(stack: Stack, authority: Authority | None) -> None:
-    async with Site(stack, authority, header_timeout=SHORT) as site, site.connected() as (reader, writer):
+async def test_what_a_handler_did_not_read_is_no_headers_either(stack: Stack, security: Security) -> None:
+    async with Site(stack, security, header_timeout=SHORT) as site, site.connected() as (reader, writer):
         writer.write(b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na")
         await reader.readuntil(b"]}")
         writer.write(b"b")
@@ -170,7 +109,7 @@ async def test_what_a_handler_did_not_read_is_no_headers_either(stack: Stack, au
 
 
 async def test_who_shows_no_hand_is_not_waited_for(stack: Stack, tmp_path: Path) -> None:
-    async with Site(stack, Authority(tmp_path), header_timeout=SHORT) as site:
+    async with Site(stack, Security(Authority(tmp_path)), header_timeout=SHORT) as site:
         reader, writer = await asyncio.open_connection(*site.server.address)
         assert await rest(reader) == b""
         writer.close()
@@ -178,11 +117,11 @@ async def test_who_shows_no_hand_is_not_waited_for(stack: Stack, tmp_path: Path)
 
 
 async def test_a_client_that_takes_nothing_of_a_blob_is_left(
-    stack: Stack, authority: Authority | None, caplog: pytest.LogCaptureFixture
+    stack: Stack, security: Security, caplog: pytest.LogCaptureFixture
 ) -> None:
     digest = stack.upstream.hold_blob(b"x" * (32 << 20))
     with capture_logs() as logs:
-        async with Site(stack, authority, send_timeout=SHORT) as site, site.connected() as (reader, writer):
+        async with Site(stack, security, send_timeout=SHORT) as site, site.connected() as (reader, writer):
             reader._transport.pause_reading()  # type: ignore[attr-defined] # noqa: SLF001 - a client that does not read
             writer.write(f"GET /v2/quay/a/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             await until(lambda: "request.answered" in [entry["event"] for entry in logs])
@@ -194,10 +133,10 @@ async def test_a_client_that_takes_nothing_of_a_blob_is_left(
 
 
 async def test_a_client_that_takes_no_small_answers_is_left(
-    stack: Stack, authority: Authority | None, caplog: pytest.LogCaptureFixture
+    stack: Stack, security: Security, caplog: pytest.LogCaptureFixture
 ) -> None:
     with capture_logs() as logs:
-        async with Site(stack, authority, send_timeout=SHORT) as site, site.connected() as (reader, writer):
+        async with Site(stack, security, send_timeout=SHORT) as site, site.connected() as (reader, writer):
             reader._transport.pause_reading()  # type: ignore[attr-defined] # noqa: SLF001 - a client that does not read
             ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 64
 
@@ -215,9 +154,9 @@ async def test_a_client_that_takes_no_small_answers_is_left(
     assert caplog.records == []
 
 
-async def test_further_connections_wait_for_a_place(stack: Stack, authority: Authority | None) -> None:
+async def test_further_connections_wait_for_a_place(stack: Stack, security: Security) -> None:
     with capture_logs() as logs:
-        async with Site(stack, authority, "quay", connections=2) as site:
+        async with Site(stack, security, "quay", connections=2) as site:
             mirror = site.server.mirror_addresses["quay"]
             async with site.connected() as first, site.connected() as second:
                 assert await ping(first) == await ping(second) == ANSWER
@@ -239,8 +178,8 @@ async def once(site: Site, address: tuple[str, int]) -> int:
         return parse(await rest(reader)).status
 
 
-async def test_places_come_free_by_the_timeouts(stack: Stack, authority: Authority | None) -> None:
-    async with Site(stack, authority, connections=1, header_timeout=SHORT) as site:
+async def test_places_come_free_by_the_timeouts(stack: Stack, security: Security) -> None:
+    async with Site(stack, security, connections=1, header_timeout=SHORT) as site:
         idle = [await asyncio.open_connection(*site.server.address) for _ in range(2)]
         assert await once(site, site.server.address) == 200
         for _, writer in idle:
@@ -248,7 +187,7 @@ async def test_places_come_free_by_the_timeouts(stack: Stack, authority: Authori
 
 
 async def test_handshakes_that_fail_leave_their_place(stack: Stack, tmp_path: Path) -> None:
-    async with Site(stack, Authority(tmp_path), connections=1) as site:
+    async with Site(stack, Security(Authority(tmp_path)), connections=1) as site:
         for _ in range(5):
             reader, writer = await asyncio.open_connection(*site.server.address)
             writer.write(PING)
@@ -258,7 +197,7 @@ async def test_handshakes_that_fail_leave_their_place(stack: Stack, tmp_path: Pa
 
 
 async def test_no_descriptor_left_is_told_and_gets_over(
-    stack: Stack, authority: Authority | None, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, security: Security, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.http.listening._RETRY_SECONDS", 0.01)
     accept, failures = socket.socket.accept, iter([OSError(24, "Too many open files")])
@@ -268,7 +207,7 @@ async def test_no_descriptor_left_is_told_and_gets_over(
             raise failure
         return accept(self)
 
-    async with Site(stack, authority) as site:
+    async with Site(stack, security) as site:
         monkeypatch.setattr(socket.socket, "accept", exhausted)
         with capture_logs() as logs:
             assert await once(site, site.server.address) == 200
