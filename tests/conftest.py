@@ -12,6 +12,8 @@ from tests.support.clock import FakeClock
 def blockbuster() -> Iterator[BlockBuster]:
     """Raise BlockingError where the product blocks the loop."""
     with blockbuster_ctx("proxy") as blocking:
+        # To a socket that does not block, of bytes that are in memory.
+        blocking.functions["os.sendfile"].can_block_in("proxy/http/sendfile.py", {"_proceed"})
         yield blocking
 
 

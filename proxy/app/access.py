@@ -12,8 +12,8 @@ from proxy.config.identity_files import IdentityFileError
 from proxy.config.settings import Settings
 from proxy.core.access.attempts import Attempts
 from proxy.core.access.authorizer import Authorizer, EveryoneMay
-from proxy.core.access.documents import PolicyDocuments
 from proxy.core.access.grants import GrantBook, Grants
+from proxy.core.access.iam.documents import PolicyDocuments
 from proxy.core.access.identities import Identities
 from proxy.core.access.passwords import PasswordService
 from proxy.core.access.policies import PolicyAuthorizer
@@ -21,8 +21,8 @@ from proxy.core.access.rates import Rates
 from proxy.core.access.tokens import BearerTokens
 from proxy.core.access.user_passwords import UserPasswords
 from proxy.core.clock import SystemClock
+from proxy.core.ports import Clock
 from proxy.http.access.authentication import Authenticator
-from proxy.http.access.certificates import principal_of
 from proxy.http.access.challenge import Challenges
 from proxy.http.aws.access import Guard
 from proxy.http.aws.signatures import Signatures
@@ -54,6 +54,11 @@ class _Files:
     users: WatchedFile[UserEntry] | None = None
     access_keys: WatchedFile[AccessKey] | None = None
 
+    @property
+    def named(self) -> list[WatchedFile[UserEntry] | WatchedFile[AccessKey]]:
+        """Return those that there are."""
+        return [file for file in (self.users, self.access_keys) if file is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -78,9 +83,8 @@ class Access:
 
     def request(self) -> None:
         """Ask for a look at the files, and return at once: what a signal handler calls."""
-        for file in (self.files.users, self.files.access_keys):
-            if file is not None:
-                file.request()
+        for file in self.files.named:
+            file.request()
 
 
 @asynccontextmanager
@@ -91,38 +95,22 @@ async def open_access(settings: Settings, core: Core) -> AsyncIterator[Access]:
     if not isinstance(auth, AuthSettings):
         yield Access(rates, EveryoneMay())
         return
-    async with AsyncExitStack() as stack:
-        try:
-            keys = await asyncio.to_thread(load_or_make_keys, core.store.layout, "tokens")
-            files = await _load_files(auth, core)
-        except (StoreUnusableError, IdentityFileError) as error:
-            raise StartupError(str(error)) from error
-        for file in (files.users, files.access_keys):
-            if file is not None:
-                core.tasks.spawn("watch a file of identities", file.watch())
-        users = HtpasswdUsers(files.users) if files.users is not None else None
-        if users is not None:
-            stack.callback(users.close)
-        access_keys = AccessKeyFile(files.access_keys) if files.access_keys is not None else None
-        assertions = None
-        if auth.oidc:
-            assertions = await stack.enter_async_context(OidcAssertions(auth.oidc, clock, core.metrics))
-        identities = Identities(
-            users=users,
-            access_keys=access_keys,
-            assertions=assertions,
-            providers=frozenset(provider.name for provider in auth.oidc),
-            certificates=auth.client_ca is not None,
-        )
-        attempts = Attempts(auth.failed_attempts, clock)
+    try:
+        keys = await asyncio.to_thread(load_or_make_keys, core.store.layout, "tokens")
+        files = await _load_files(auth, core)
+    except (StoreUnusableError, IdentityFileError) as error:
+        raise StartupError(str(error)) from error
+    for file in files.named:
+        core.tasks.spawn("watch a file of identities", file.watch())
+    administration, public_url = core.administration, settings.server.public_url
+    tokens, ecr = BearerTokens(keys[0], clock, *keys[1:]), administration.identity.ecr
+    grants, documents = GrantBook(Grants.of(auth)), PolicyDocuments(core.store.metadata)
+    authorizer = PolicyAuthorizer(grants, documents, core.rules, administration.identity, clock)
+    async with _open_identities(auth, files, core, clock) as identities:
         checked = None
-        if users is not None:
-            checked = UserPasswords(users, attempts, core.tasks, clock, core.metrics, auth.password_cache)
-        administration, store = core.administration, core.store.metadata
-        tokens, ecr = BearerTokens(keys[0], clock, *keys[1:]), administration.identity.ecr
-        grants = GrantBook(Grants.of(auth))
-        authorizer = PolicyAuthorizer(grants, PolicyDocuments(store), core.rules, administration.identity, clock)
-        public_url = settings.server.public_url
+        if identities.users is not None:
+            attempts = Attempts(auth.failed_attempts, clock)
+            checked = UserPasswords(identities.users, attempts, core.tasks, clock, core.metrics, auth.password_cache)
         yield Access(
             rates=rates,
             authorizer=authorizer,
@@ -132,19 +120,36 @@ async def open_access(settings: Settings, core: Core) -> AsyncIterator[Access]:
                 tokens,
                 Challenges(public_url, basic=ecr),
                 lifetime=None if ecr else auth.token_lifetime,
-                certified=principal_of,
             ),
             guard=Guard(
-                Signatures(access_keys or _NoKeys(), clock, settings.registry.region, public_url),
+                Signatures(identities.access_keys or _NoKeys(), clock, settings.registry.region, public_url),
                 authorizer,
                 core.rules,
-                principal_of,
+                core.offloader,
                 rates.admit,
                 tokens,
             ),
             client_ca=auth.client_ca,
             grants=grants,
             files=files,
+        )
+
+
+@asynccontextmanager
+async def _open_identities(auth: AuthSettings, files: _Files, core: Core, clock: Clock) -> AsyncIterator[Identities]:
+    async with AsyncExitStack() as stack:
+        users = HtpasswdUsers(files.users) if files.users is not None else None
+        if users is not None:
+            stack.callback(users.close)
+        assertions = None
+        if auth.oidc:
+            assertions = await stack.enter_async_context(OidcAssertions(auth.oidc, clock, core.metrics))
+        yield Identities(
+            users=users,
+            access_keys=AccessKeyFile(files.access_keys) if files.access_keys is not None else None,
+            assertions=assertions,
+            providers=frozenset(provider.name for provider in auth.oidc),
+            certificates=auth.client_ca is not None,
         )
 
 

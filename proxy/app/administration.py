@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from proxy.config.secret_text import SecretUnreadableError, read_secret
 from proxy.config.settings import Settings
+from proxy.core.offloading import Offloader
 from proxy.core.ports import Clock
 from proxy.core.registry.administration import Administration
 from proxy.core.registry.authorization import RegistryPasswords
@@ -59,6 +60,7 @@ class Parts:
     images: ImageAdministration
     layers: LayerAdministration
     passwords: RegistryPasswords
+    offloader: Offloader
     audit: AuditTrail
 
 
@@ -101,7 +103,9 @@ def administer(parts: Parts, secrets: Secrets) -> Administration:
         ),
         resource_tags=ResourceTagAdministration(store, identity),
         templates=TemplateAdministration(store, identity, clock),
-        lifecycle=LifecycleAdministration(store, identity, clock, parts.tasks, interval=interval, audit=parts.audit),
+        lifecycle=LifecycleAdministration(
+            store, identity, clock, parts.tasks, offloader=parts.offloader, interval=interval, audit=parts.audit
+        ),
         images=parts.images,
         layers=parts.layers,
         passwords=parts.passwords,

@@ -19,6 +19,7 @@ from proxy.core.fills import Fills
 from proxy.core.imports import Importer
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestAnswer, ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.ports import Sample
 from proxy.core.pushes import PushService
@@ -71,6 +72,7 @@ class Core:
     validator: RuleValidator
     metrics: Metrics
     tasks: Tasks
+    offloader: Offloader
     audit: AuditTrail
     store: Store
 
@@ -95,8 +97,10 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             UpstreamClient(settings.upstreams, clock, metrics, secrets=secrets.resolver)
         )
         tasks = await stack.enter_async_context(Tasks())
-        policy = Policy.of(settings.upstreams, settings.registry)
-        upstreams = Upstreams(client, tasks, clock, policy, metrics)
+        policy = Policy.of(settings.upstreams, identity)
+        offloader = Offloader()
+        stack.callback(offloader.close)
+        upstreams = Upstreams(client, tasks, clock, policy, metrics, offloader)
         creator = RepositoryCreator(metadata, identity, clock)
         memory = ContentMemory(settings.storage.memory, metrics)
         contents = ManifestContents(metadata, store.blobs, memory, creator=creator)
@@ -121,6 +125,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             metrics,
             blobs=store.blobs,
             imports=Importer(blobs, manifests, metadata),
+            offloader=offloader,
             sparse=settings.registry.sparse_indexes,
             repeat=not policy.ecr,
         )
@@ -137,9 +142,12 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             clock=clock,
             tasks=tasks,
             validator=RuleValidator(client, policy),
-            images=ImageAdministration(metadata, locator, manifests, pushes, listings, identity, pulls.manifest_pulled),
+            images=ImageAdministration(
+                metadata, locator, manifests, pushes, listings, identity, pulls.manifest_pulled, offloader
+            ),
             layers=LayerAdministration(metadata, locator, uploads, blobs, store.blobs, identity),
             passwords=RegistryPasswords(keys[0], clock, *keys[1:]),
+            offloader=offloader,
             audit=audit,
         )
         administration = administer(parts, secrets)
@@ -161,6 +169,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             validator=parts.validator,
             metrics=metrics,
             tasks=tasks,
+            offloader=offloader,
             audit=audit,
             store=store,
         )
@@ -177,8 +186,9 @@ def audit_trail(settings: Settings, metrics: Metrics) -> AuditFile | NoAudit:
 
 async def validate_rule(settings: Settings, rules: RuleSet, rule: CacheRule, sample: Sample | None) -> Validation:
     """Try the upstream of a rule as the server would, without a store; see `RuleValidator.validate`."""
-    policy, clock = Policy.of(settings.upstreams, settings.registry), SystemClock()
+    identity, clock = RegistryIdentity.of(settings), SystemClock()
     configured, others = configured_places(settings)
-    secrets = SecretResolver([configured, *others], RegistryIdentity.of(settings), clock)
+    secrets = SecretResolver([configured, *others], identity, clock)
     async with UpstreamClient(settings.upstreams, clock, Metrics(), secrets=secrets) as client:
-        return await RuleValidator(client, policy).validate(rules, rule, sample)
+        validator = RuleValidator(client, Policy.of(settings.upstreams, identity))
+        return await validator.validate(rules, rule, sample)

@@ -15,17 +15,20 @@ from proxy.app.access import Access, open_access
 from proxy.app.core import Core, StartupError, open_core
 from proxy.config.reload import Reloader, changed_keys
 from proxy.config.settings import Settings
+from proxy.core.repeating import repeat
 from proxy.core.rules import RuleSet
 from proxy.http.aws.dispatch import Api
 from proxy.http.listening import Sockets, StartError
-from proxy.http.server import STOPPING, Server
+from proxy.http.server import Server
 from proxy.http.services import Services
+from proxy.model.hosts import authority
 from proxy.model.rule import CacheRule
 from proxy.telemetry.audit import AuditEvent, AuditKind
 from proxy.telemetry.exposition import OwnMetrics, WorkersMetrics
 from proxy.telemetry.logging import LogControl, configure_logging
 
 _BEAT_SECONDS: Final = 1.0
+_KEEP_TOLD_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
             core.tasks.spawn("tell the audit trail of the configuration", core.audit.record(event))
 
         reloader = Reloader(post.path, settings, apply, core.metrics, os.environ, RuleSet.of)
-        services = await services_of(settings, core, access)
+        services = replace(await services_of(settings, core, access), request_log=post.log.request_log)
         if place is not None:
             exposition = WorkersMetrics(core.metrics, place.folder, place.slot)
             services = replace(services, exposition=exposition)
@@ -108,8 +111,13 @@ async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
             access.request()
             server.renew()
 
-        # Before the addresses are known to anyone: an early SIGHUP would end the process.
+        # Before the addresses are known to anyone: an early signal would end the process, and cut its clients off.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        if place is None:
+            server.heed()
+        else:
+            # Who ends several processes may signal each of them, and their supervisor, which passes it on.
+            server.heed((signal.SIGTERM,), hurrying=(signal.SIGQUIT,))
         try:
             await server.start()
         except StartError as error:
@@ -120,13 +128,17 @@ async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
         core.tasks.spawn("watch the rules", core.administration.rules.watch())
         core.tasks.spawn("carry out lifecycle policies", core.administration.lifecycle.run())
         core.tasks.spawn("note pulls", core.notes.run())
+        core.tasks.spawn(
+            "keep tags that others fetched",
+            repeat(core.manifests.keep_told, _KEEP_TOLD_SECONDS, failed="tags.not_kept"),
+        )
         core.tasks.spawn("look at the secrets", core.administration.secrets.tell_unreadable())
         core.tasks.spawn("sweep secrets", core.administration.secrets.sweep())
         # What is there now stays: a collection that looks at all of it again holds up every request.
         gc.collect()
         gc.freeze()
         greet(Running(addresses_of(server), settings, core.rules.current.rules))
-        await server.wait(STOPPING if place is None else (signal.SIGTERM, signal.SIGQUIT))
+        await server.wait()
         # No new fill begins; those under way serve the answers that still run, then stay behind as partials.
         core.tasks.draining = True
         await server.stop()
@@ -162,7 +174,7 @@ async def services_of(settings: Settings, core: Core, access: Access) -> Service
         client_ca=access.client_ca,
         guarded=settings.auth is None,
         chunk_min_length=settings.uploads.chunk_min_length,
-        api=await asyncio.to_thread(Api, core.administration, settings.server.public_url, access.guard),
+        api=await asyncio.to_thread(Api, core.administration, core.offloader, settings.server.public_url, access.guard),
     )
 
 
@@ -170,7 +182,4 @@ def addresses_of(server: Server) -> list[tuple[str, str]]:
     """Return where a server listens, as (label, URL): the registry itself first."""
     found = [("registry", server.address)]
     found += [(f"mirror of {rule}", address) for rule, address in server.mirror_addresses.items()]
-    return [
-        (label, f"{server.scheme}://[{host}]:{port}" if ":" in host else f"{server.scheme}://{host}:{port}")
-        for label, (host, port) in found
-    ]
+    return [(label, f"{server.scheme}://{authority(host, port)}") for label, (host, port) in found]

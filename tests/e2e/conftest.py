@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from tests.support import ecr_registries, images, parts
+from tests.support.clients import Docker
 from tests.support.docker_registry import Certificate, DockerRegistry
 from tests.support.ecr_registries import Registry
 from tests.support.emulated import Emulated
@@ -57,6 +58,23 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     finally:
         registry.stop()
     return Catalogue(folder / "storage", image)
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """A small image that clients take: a shell and its time zones."""
+    try:
+        layers = [images.tree(deb) for deb in parts.fetch(["busybox-static", "tzdata"])]
+    except parts.UnobtainableError as error:
+        parts.unobtainable(f"no content for images: {error}")
+    return images.build(layers)
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Docker]:
+    toolbox = parts.require(parts.DOCKER, root=True)
+    with TemporaryDirectory(prefix="pt-") as folder, Docker(toolbox, Path(folder) / "docker") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -27,16 +27,6 @@ FORBIDDEN = r"denied|403 \(Forbidden\)"
 
 
 @pytest.fixture(scope="module")
-def image() -> Image:
-    """A small image that clients take."""
-    try:
-        layers = [images.tree(deb) for deb in parts.fetch(["busybox-static", "tzdata"])]
-    except parts.UnobtainableError as error:
-        parts.unobtainable(f"no content for images: {error}")
-    return images.build(layers)
-
-
-@pytest.fixture(scope="module")
 def hub(image: Image) -> Iterator[Emulated]:
     """Docker Hub, and another registry."""
     with Emulated(("docker-hub", "quay")) as running:
@@ -343,7 +333,7 @@ class Crane:
         fields = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         self._connection.request(method, path, body, {**fields, **headers})
         answer = self._connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        return answer.status, dict(answer.headers.items()), answer.read()
 
     def __enter__(self) -> Self:
         return self

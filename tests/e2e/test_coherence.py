@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -73,11 +74,15 @@ class Client:
         answer = self.request("POST", path, content, Content_Type="application/octet-stream")
         assert answer.status == 201, answer
 
-    def warm(self) -> dict[str, float]:
+    def warm(self) -> Counter[str]:
         """Return how often answers came from memory, by kind."""
         text = self.request("GET", "/metrics").body.decode()
         lines = [line for line in text.splitlines() if line.startswith("pullthrough_warm_answers_total")]
-        return {line.split('"')[1]: float(line.split()[-1]) for line in lines if 'outcome="hit"' in line}
+        hits: Counter[str] = Counter()
+        for line in lines:
+            if 'outcome="hit"' in line:  # one a kind and worker
+                hits[line.split('kind="')[1].split('"')[0]] += int(float(line.split()[-1]))
+        return hits
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from tests.support.aws_clients import post, refused
 from tests.support.ecr_registries import ACCOUNT, REGION, Registry, errors, no_repository
 from tests.support.emulated import checks, publish, publish_index
 from tests.support.images import digest_of
+from tests.support.pullthrough import WORKERS
 from tests.support.pushes import Pusher
 
 pytestmark = pytest.mark.e2e
@@ -311,7 +312,8 @@ def test_fifty_first_pulls_of_an_image_cost_one_fetch_of_each_part(registry: Reg
 
     fetched = children if registry.ecr else children[:1]
     registry.await_images(f"quay/{name}", {str(each.digest) for each in (index, *fetched)})
-    assert checks(quay, name, "1") == 1
-    assert [checks(quay, name, str(child.digest)) for child in fetched] == [1] * len(fetched)
+    # Each process asks for a manifest once; blobs are fetched once for all of them.
+    assert 1 <= checks(quay, name, "1") <= WORKERS
+    assert all(1 <= checks(quay, name, str(child.digest)) <= WORKERS for child in fetched)
     blobs = [each.target.partition("?")[0] for each in quay.journal.of(Route.BLOB, "GET", host=quay.host)]
     assert len(blobs) == len(set(blobs))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,23 +13,6 @@ from tests.support.emulated import Emulated, publish_image
 from tests.support.images import Image
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def image() -> Image:
-    """An image that docker takes: a shell and its time zones."""
-    try:
-        layers = [images.tree(deb) for deb in parts.fetch(["busybox-static", "tzdata"])]
-    except parts.UnobtainableError as error:
-        parts.unobtainable(f"no content for images: {error}")
-    return images.build(layers)
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[Docker]:
-    toolbox = parts.require(parts.DOCKER, root=True)
-    with TemporaryDirectory(prefix="pt-") as folder, Docker(toolbox, Path(folder) / "docker") as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -59,23 +58,6 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         for name in ("docker", "podman", "skopeo"):
             running.cli("pusher").ask("ecr", "create-repository", "--repository-name", f"team/{name}")
         yield running
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[Docker]:
-    toolbox = parts.require(parts.DOCKER, root=True)
-    with TemporaryDirectory(prefix="pt-") as folder, Docker(toolbox, Path(folder) / "docker") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def image() -> Image:
-    """A small image that clients take."""
-    try:
-        layers = [images.tree(deb) for deb in parts.fetch(["busybox-static", "tzdata"])]
-    except parts.UnobtainableError as error:
-        parts.unobtainable(f"no content for images: {error}")
-    return images.build(layers)
 
 
 def test_docker_logs_in_pushes_and_pulls(guarded: Guarded, docker: Docker, image: Image, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -34,13 +33,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pullthrough]:
     settings = {"registry": {"tags": [{"prefix": "fixed", "mutability": "IMMUTABLE"}]}}
     with Pullthrough(tmp_path_factory.mktemp("registry"), settings) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[Docker]:
-    toolbox = parts.require(parts.DOCKER, root=True)
-    with TemporaryDirectory(prefix="pt-") as folder, Docker(toolbox, Path(folder) / "docker") as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,11 +4,8 @@ import asyncio
 import http.client
 import json
 import signal
-import ssl
 import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from os import kill
 from pathlib import Path
@@ -27,6 +24,7 @@ from tests.support.clients import Containerd, Docker, Skopeo, shipped
 from tests.support.faulty_registry import FaultyRegistry
 from tests.support.processes import run
 from tests.support.pullthrough import PROGRAM, Pullthrough
+from tests.support.tls_pullthrough import TlsPullthrough
 
 pytestmark = pytest.mark.e2e
 
@@ -34,32 +32,6 @@ MIB = 1 << 20
 CONTENT = images.noise(11, 8 * MIB)
 IMAGE = images.of_blobs(b"{}", [CONTENT])
 PATH = f"/v2/up/app/blobs/{IMAGE.layers[0]}"
-
-
-class TlsPullthrough(Pullthrough):
-    """A server with a certificate of `authority`; `settings` are as for any."""
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any], authority: Authority) -> None:
-        self.authority, self.files = authority, authority.issue()
-        tls = {"certificate": str(self.files.certificate), "key": str(self.files.key)}
-        super().__init__(folder, {**settings, "server": {**settings.get("server", {}), "tls": tls}})
-
-    @property
-    def url(self) -> str:
-        return f"https://{self.address}"
-
-    @property
-    def serial(self) -> int:
-        """The number of the certificate that a new connection is shown."""
-        return serial_of(ssl.get_server_certificate(("127.0.0.1", self.port)).encode())
-
-    def _is_ready(self) -> bool:
-        try:
-            trusting = self.authority.trusting()
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5, context=trusting):  # noqa: S310 - loopback only
-                return True
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
 
 
 @pytest.fixture

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import resource
 import select
 import signal
 import socket
 import subprocess
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import boto3
@@ -58,10 +60,16 @@ def all_serve(proxy: Pullthrough) -> bool:
 
 
 @asynccontextmanager
-async def serving(folder: Path, upstream: FaultyRegistry) -> AsyncIterator[Pullthrough]:
+async def serving(folder: Path, upstream: FaultyRegistry, **more: Any) -> AsyncIterator[Pullthrough]:  # noqa: ANN401 - sections of the configuration
     upstream.add("app", "1", IMAGE)
     rules = [{"prefix": "up", "upstream": upstream.url, "ns": True}]
-    proxy = Pullthrough(folder / "proxy", {"server": {"workers": WORKERS}, "rules": rules})
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    proxy = Pullthrough(
+        folder / "proxy",
+        {"server": {"workers": WORKERS}, "rules": rules, **more},
+        environment={**os.environ, "TMPDIR": str(temporary)},
+    )
     await asyncio.to_thread(proxy.start)
     try:
         await asyncio.to_thread(proxy.process.wait_until, lambda: all_serve(proxy), "all workers serve")
@@ -91,16 +99,22 @@ async def test_metrics_tell_each_worker_apart(tmp_path: Path) -> None:
 async def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
     async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
         before = workers_of(proxy)
-        os.kill(min(before), signal.SIGKILL)
-
-        def replaced() -> bool:
-            now = workers_of(proxy)
-            return min(before) not in now and len(now) == WORKERS and all_serve(proxy)
-
-        await asyncio.to_thread(proxy.process.wait_until, replaced, "the worker is replaced")
+        await kill(proxy, {min(before)})
         assert len(before & workers_of(proxy)) == WORKERS - 1
         done = await asyncio.to_thread(download, proxy.port, PATH, CONTENT)
         assert (done.status, done.right) == (200, True)
+
+
+async def kill(proxy: Pullthrough, workers: set[int]) -> None:
+    """End workers as a crash does, and return when others serve in their place."""
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+
+    def replaced() -> bool:
+        now = workers_of(proxy)
+        return now.isdisjoint(workers) and len(now) == WORKERS and all_serve(proxy)
+
+    await asyncio.to_thread(proxy.process.wait_until, replaced, "the workers are replaced")
 
 
 async def test_hup_reloads_every_worker_in_place_while_a_fill_goes_on(tmp_path: Path) -> None:
@@ -156,19 +170,146 @@ async def test_usr2_replaces_all_workers_and_cuts_nothing_off(tmp_path: Path) ->
             received = await answer.content.readexactly(MIB)
             os.kill(proxy.process.pid, signal.SIGUSR2)
 
-            def started() -> bool:
-                return len(workers_of(proxy) - before) == WORKERS
+            def asked_to_end() -> bool:
+                return len(proxy.events("server.draining")) == WORKERS
 
-            await asyncio.to_thread(proxy.process.wait_until, started, "new workers are there")
+            await asyncio.to_thread(proxy.process.wait_until, asked_to_end, "the old workers are asked to end")
+            await look_again(proxy, before)
             assert await _status(proxy, "/v2/up/app/manifests/1") == 200
             upstream.release()
             received += await answer.read()
         assert received == CONTENT
 
         def alone() -> bool:
-            return workers_of(proxy).isdisjoint(before)
+            return workers_of(proxy).isdisjoint(before) and list(answering(proxy).values()) == [True] * (WORKERS + 1)
 
-        await asyncio.to_thread(proxy.process.wait_until, alone, "the old workers have ended")
+        await asyncio.to_thread(proxy.process.wait_until, alone, "the old workers have ended, and nobody misses them")
+
+
+async def look_again(proxy: Pullthrough, before: set[int]) -> None:
+    """Have the supervisor look twice more at the workers: each time it starts another, or ends one."""
+    for number, present in ((signal.SIGTTIN, 1), (signal.SIGTTIN, 2), (signal.SIGTTOU, 1)):
+        os.kill(proxy.process.pid, number)
+
+        def there(present: int = present) -> bool:
+            return len(workers_of(proxy) - before) == WORKERS + present
+
+        await asyncio.to_thread(proxy.process.wait_until, there, "the supervisor has looked")
+
+
+async def test_a_worker_taken_away_ends_what_it_is_at(tmp_path: Path) -> None:
+    async with FaultyRegistry(hold_at={DIGEST: 2 * MIB}) as upstream, serving(tmp_path, upstream) as proxy:
+        async with aiohttp.ClientSession(proxy.url) as client, client.get(PATH) as answer:
+            received = await answer.content.readexactly(MIB)
+            for gone in range(1, WORKERS):
+                os.kill(proxy.process.pid, signal.SIGTTOU)
+
+                def leaving(gone: int = gone) -> bool:
+                    return len(proxy.events("server.draining")) == gone
+
+                await asyncio.to_thread(proxy.process.wait_until, leaving, "one leaves")
+            os.kill(proxy.process.pid, signal.SIGTTIN)
+
+            def back() -> bool:
+                return sum(answering(proxy).values()) >= 2
+
+            await asyncio.to_thread(proxy.process.wait_until, back, "one is back")
+            upstream.release()
+            received += await answer.read()
+        assert received == CONTENT
+
+
+async def test_a_worker_that_cannot_be_started_again_ends_no_other(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+        before = workers_of(proxy)
+        with few_files(proxy):
+            os.kill(min(before), signal.SIGKILL)
+            await asyncio.to_thread(proxy.process.wait_until, lambda: fails(proxy, 2), "it was tried twice")
+            assert workers_of(proxy) & before == before - {min(before)}
+            assert await _status(proxy, "/v2/up/app/manifests/1") == 200
+        await asyncio.to_thread(proxy.process.wait_until, lambda: all_serve(proxy), "the third serves again")
+
+
+async def test_workers_that_cannot_be_started_take_nobody_s_place(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+        before = workers_of(proxy)
+        with few_files(proxy):
+            os.kill(proxy.process.pid, signal.SIGUSR2)
+            await asyncio.to_thread(proxy.process.wait_until, lambda: fails(proxy, 2 * WORKERS), "all were tried twice")
+            assert before <= workers_of(proxy)
+            assert await _status(proxy, "/v2/up/app/manifests/1") == 200
+
+        def replaced() -> bool:
+            return workers_of(proxy).isdisjoint(before) and len(workers_of(proxy)) == WORKERS
+
+        await asyncio.to_thread(proxy.process.wait_until, replaced, "new workers are in their place")
+
+
+@contextmanager
+def few_files(proxy: Pullthrough) -> Iterator[None]:
+    """Let workers that are started now have too few file descriptors to serve with."""
+    _, most = resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE)
+    usual = resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, (16, most))
+    try:
+        yield
+    finally:
+        resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, usual)
+
+
+def fails(proxy: Pullthrough, times: int) -> bool:
+    return len(proxy.events("worker.failed") + proxy.events("worker.not_started")) >= times
+
+
+async def test_a_new_worker_obeys_what_was_valid_last_while_the_file_is_at_fault(tmp_path: Path) -> None:
+    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+        document = yaml.safe_load(proxy.file.read_text())
+        document["rules"] = [{"prefix": "other", "upstream": upstream.url}]
+        proxy.file.write_text(yaml.safe_dump(document))
+
+        def told(event: str) -> bool:
+            return len(proxy.events(event)) == WORKERS
+
+        await asyncio.to_thread(proxy.process.wait_until, lambda: told("config.reloaded"), "all workers reloaded")
+        await kill(proxy, {min(workers_of(proxy))})
+        proxy.file.write_text("rules: [")
+        await asyncio.to_thread(proxy.process.wait_until, lambda: told("config.reload_failed"), "all saw the fault")
+        await kill(proxy, workers_of(proxy))
+        assert {await _status(proxy, "/v2/other/app/manifests/1") for _ in range(12)} == {200}
+        assert {await _status(proxy, "/v2/up/app/manifests/1") for _ in range(12)} == {404}
+
+
+async def test_workers_may_be_told_to_end_as_often_as_one_likes(tmp_path: Path) -> None:
+    async with FaultyRegistry(hold_at={DIGEST: 2 * MIB}) as upstream, serving(tmp_path, upstream) as proxy:
+        async with aiohttp.ClientSession(proxy.url) as client, client.get(PATH) as answer:
+            received = await answer.content.readexactly(MIB)
+            for times in (1, 2):
+                # As systemd does by itself (KillMode=control-group): the supervisor tells them, too.
+                for pid in (*workers_of(proxy), proxy.process.pid)[: WORKERS + 2 - times]:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+
+                def told(times: int = times) -> bool:
+                    return len(proxy.events("server.signalled")) > times
+
+                await asyncio.to_thread(proxy.process.wait_until, told, "they are told")
+            upstream.release()
+            received += await answer.read()
+        assert received == CONTENT
+        assert await asyncio.to_thread(proxy.process.wait, 20) == 0
+
+
+async def test_a_second_term_ends_the_drain(tmp_path: Path) -> None:
+    async with (
+        FaultyRegistry(hold_at={DIGEST: 2 * MIB}) as upstream,
+        serving(tmp_path, upstream) as proxy,
+        aiohttp.ClientSession(proxy.url) as client,
+        client.get(PATH) as answer,
+    ):
+        await answer.content.readexactly(MIB)
+        proxy.process.terminate()
+        await asyncio.to_thread(proxy.process.wait_until, lambda: not listens(proxy.port), "it stops listening")
+        proxy.process.terminate()
+        assert await asyncio.to_thread(proxy.process.wait, 20) == 0
 
 
 async def test_term_lets_running_answers_end_whole(tmp_path: Path) -> None:
@@ -184,11 +325,24 @@ async def test_term_lets_running_answers_end_whole(tmp_path: Path) -> None:
 
 
 async def test_workers_end_when_nobody_supervises_them_any_more(tmp_path: Path) -> None:
-    async with FaultyRegistry() as upstream, serving(tmp_path, upstream) as proxy:
+    async with FaultyRegistry(hold_at={DIGEST: 2 * MIB}) as upstream, serving(tmp_path, upstream) as proxy:
         workers = workers_of(proxy)
-        # Killed, not asked: it passes nothing on.
-        await asyncio.to_thread(proxy.kill)
+        async with aiohttp.ClientSession(proxy.url) as client, client.get(PATH) as answer:
+            received = await answer.content.readexactly(MIB)
+            # Killed, not asked: it passes nothing on.
+            await asyncio.to_thread(proxy.process.kill)
+            await asyncio.wait_for(asyncio.to_thread(wait_for_silence, proxy.port), 20)
+            upstream.release()
+            received += await answer.read()
+        assert received == CONTENT
         await asyncio.wait_for(asyncio.to_thread(wait_for_the_end_of, workers), 20)
+        assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def wait_for_silence(port: int) -> None:
+    """Return once nothing accepts connections on this port."""
+    while listens(port):
+        pass
 
 
 def wait_for_the_end_of(processes: set[int]) -> None:
@@ -196,6 +350,22 @@ def wait_for_the_end_of(processes: set[int]) -> None:
     for pid in processes:
         with suppress(ProcessLookupError):
             select.select([os.pidfd_open(pid)], [], [])
+
+
+def test_a_folder_where_workers_cannot_meet_is_told_at_the_start(tmp_path: Path) -> None:
+    proxy = Pullthrough(tmp_path / "proxy", {"server": {"workers": WORKERS}})
+    far = tmp_path / ("far" * 40)
+    far.mkdir()
+    ended = subprocess.run(
+        [*PROGRAM, "serve", "--config", str(proxy.file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "TMPDIR": str(far)},
+    )
+    assert (ended.returncode, list(far.iterdir())) == (2, [])
+    assert "set TMPDIR to another" in ended.stderr
 
 
 def test_what_keeps_a_server_from_starting_is_told_once(tmp_path: Path) -> None:

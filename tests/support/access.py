@@ -10,8 +10,8 @@ from typing import Any
 from proxy.config.auth import GrantSettings
 from proxy.core.access.authorizer import Wanted
 from proxy.core.access.caller import Caller, Scheme
-from proxy.core.access.documents import PolicyDocuments
 from proxy.core.access.grants import GrantBook, Grants
+from proxy.core.access.iam.documents import PolicyDocuments
 from proxy.core.access.identities import Identities
 from proxy.core.access.policies import PolicyAuthorizer
 from proxy.core.access.tokens import BearerTokens

@@ -21,6 +21,9 @@ class FilledBlob:
     async def stream(self, start: int, stop: int) -> AsyncIterator[bytes]:
         yield self._content[start:stop]
 
+    def at_rest(self) -> None:
+        return None
+
     def close(self) -> None:
         self.closed = True
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import select
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -81,8 +83,18 @@ class Pullthrough:
             self._process.stop()
 
     def kill(self) -> None:
-        """End the server as a crash does (SIGKILL)."""
+        """End the server as a crash of the machine does: all its processes at once (SIGKILL)."""
+        pid = self.process.pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if self.process.status is None else []
         self.process.kill()
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                process = os.pidfd_open(int(worker))
+                try:
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    select.select([process], [], [])
+                finally:
+                    os.close(process)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the events of this name in the log, over all starts; a line cut off by a kill is left out."""

@@ -13,10 +13,37 @@ from aiohttp import web
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-class VirtualHosts:
-    """Serve `hosts` with one handler. Use as an async context manager; the handler is cancelled when a client leaves.
+class Listener:
+    """Serve `handler` on a loopback port, by TLS where there is a `context`; `stop` and `resume` take it off and back.
 
-    TLS handshakes for a name in `broken_tls` fail. `stop` and `resume` take the server off its port and back on it.
+    The handler is cancelled when a client leaves.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self.port = 0
+        self.context: ssl.SSLContext | None = None
+        self._handler = handler
+        self._runner: web.ServerRunner | None = None
+
+    async def stop(self) -> None:
+        """Close the port and every connection; new ones are refused."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def resume(self) -> None:
+        """Listen, after a `stop` on the port of before."""
+        runner = web.ServerRunner(web.Server(self._handler, handler_cancellation=True), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.context, reuse_address=True).start()
+        self.port = runner.addresses[0][1]
+        self._runner = runner
+
+
+class VirtualHosts(Listener):
+    """Serve `hosts` with one handler. Use as an async context manager.
+
+    TLS handshakes for a name in `broken_tls` fail.
     """
 
     def __init__(
@@ -28,15 +55,12 @@ class VirtualHosts:
         tls: bool = True,
         authority: trustme.CA | None = None,
     ) -> None:
+        super().__init__(handler)
         self.hosts = hosts
-        self.port = 0
         self.broken_tls: set[str] = set()
         self._folder = folder
-        self._handler = handler
         self._tls = tls
         self._authority = authority
-        self._context: ssl.SSLContext | None = None
-        self._runner: web.ServerRunner | None = None
 
     @property
     def ca_file(self) -> Path:
@@ -49,7 +73,7 @@ class VirtualHosts:
 
     async def __aenter__(self) -> Self:
         if self._tls:
-            self._context = await asyncio.to_thread(self._prepare_tls)
+            self.context = await asyncio.to_thread(self._prepare_tls)
         await self.resume()
         return self
 
@@ -57,20 +81,6 @@ class VirtualHosts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    async def stop(self) -> None:
-        """Close the port and every connection; new ones are refused."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-
-    async def resume(self) -> None:
-        """Listen, after a `stop` on the port of before."""
-        runner = web.ServerRunner(web.Server(self._handler, handler_cancellation=True), shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._context, reuse_address=True).start()
-        self.port = runner.addresses[0][1]
-        self._runner = runner
 
     def _prepare_tls(self) -> ssl.SSLContext:
         authority = self._authority or trustme.CA()

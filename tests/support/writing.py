@@ -9,6 +9,7 @@ from proxy.core.contents import ManifestContents
 from proxy.core.deletions import DeletionService
 from proxy.core.imports import Importer
 from proxy.core.manifests import ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.ports import BlobStore, Clock, UploadStore
 from proxy.core.pushes import PushService
@@ -46,8 +47,9 @@ def writing(
     """Return the services as the composition root makes them; `ecr` is the setting ``compatibility``."""
     manifests, pulling = reading
     metadata, blobs, uploads = stores
-    creator = RepositoryCreator(metadata, RegistryIdentity(ecr=ecr), clock)
-    repositories = RepositoryService(metadata, creator, clock, Policy(ecr=ecr))
+    identity = RegistryIdentity(ecr=ecr)
+    creator = RepositoryCreator(metadata, identity, clock)
+    repositories = RepositoryService(metadata, creator, clock, Policy(identity=identity))
     admission = Admission(blobs, min_free)
     return Writing(
         repositories=repositories,
@@ -63,6 +65,7 @@ def writing(
             metrics,
             blobs=blobs,
             imports=Importer(pulling, manifests, metadata),
+            offloader=Offloader(),
             sparse=sparse,
             repeat=not ecr,
         ),
