@@ -50,7 +50,8 @@ def rows() -> Iterator[Row]:
             yield Row("administration", method, path, needs, "pullthrough:ReadMetrics" if path == METRICS else "")
     for service, operations in (("ecr", ecr.OPERATIONS), ("secretsmanager", secretsmanager.OPERATIONS)):
         for name, operation in operations.items():
-            yield Row(service, "POST", name, operation.action or Open.KNOWN, f"{service}:{name}")
+            needs = Open.LISTED if operation.lists else operation.action or Open.KNOWN
+            yield Row(service, "POST", name, needs, f"{service}:{name}")
     yield Row("sts", "POST", "GetCallerIdentity", Open.KNOWN, "sts:GetCallerIdentity")
 
 

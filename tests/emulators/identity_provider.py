@@ -33,6 +33,7 @@ from jwt.algorithms import AllowedPrivateKeys, get_default_algorithms
 from proxy.config.auth import OidcSettings
 from proxy.core.ports import Clock
 from tests.support.clock import FakeClock
+from tests.support.virtual_hosts import Listener
 
 AUDIENCE = "registry.test"
 LIFETIME = 300
@@ -84,25 +85,23 @@ class SigningKey:
         return jwt.PyJWS().encode(json.dumps(claims).encode(), self.private, self.algorithm, kept)
 
 
-class IdentityProvider:
+class IdentityProvider(Listener):
     """One issuer; see the module."""
 
     def __init__(self, clock: Clock | None = None, authority: trustme.CA | None = None) -> None:
+        super().__init__(self._answer)
         self.clock: Clock = clock or FakeClock()
         self.keys = [SigningKey("first", "RS256", private_key("RS256"))]
         self.faults: dict[Route, Fault] = {}
         self.asked: list[Route] = []
         self.discovery: dict[str, object] = {}
         """Members of the discovery document that are other than they should be."""
-        self.port = 0
         self._authority = authority
-        self._context: ssl.SSLContext | None = None
-        self._runner: web.ServerRunner | None = None
         self._arrived = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         if self._authority is not None:
-            self._context = await asyncio.to_thread(_tls_context, self._authority)
+            self.context = await asyncio.to_thread(_tls_context, self._authority)
         await self.resume()
         return self
 
@@ -110,20 +109,6 @@ class IdentityProvider:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    async def stop(self) -> None:
-        """Close the port and every connection; new ones are refused."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-
-    async def resume(self) -> None:
-        """Listen, after a `stop` on the port of before."""
-        runner = web.ServerRunner(web.Server(self._answer, handler_cancellation=True), shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._context, reuse_address=True).start()
-        self.port = runner.addresses[0][1]
-        self._runner = runner
 
     @property
     def origin(self) -> str:

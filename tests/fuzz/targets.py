@@ -17,10 +17,11 @@ from jwt.algorithms import ECAlgorithm
 from multidict import CIMultiDict
 
 from proxy.config.auth import OidcSettings
-from proxy.core.access.iam import Request, evaluate
+from proxy.core.access.iam.evaluation import Request, evaluate
 from proxy.core.access.ports import AssertionRefusedError
 from proxy.core.access.scopes import parse_scopes
 from proxy.core.access.tokens import BearerTokens, TokenExpiredError
+from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.policy_documents import PolicyKind, parse_policy
 from proxy.http.access.credentials import Basic, UnreadableCredentialsError, parse_authorization
 from proxy.http.aws.access import REFUSALS
@@ -244,7 +245,7 @@ def _examine(sent: Sent) -> None:
     try:
         signed = signatures.examine(sent.received(origin="https://registry.proxy"), "ecr")
         if signed is not None:
-            run(signed.verify(sent.body))
+            signed.verify(sent.body)
     except ApiError as error:
         require(error.code in REFUSALS, "a signature is refused as AWS does")
         require(ANN.secret not in f"{error.message}{error.debug}", "a secret is not shown")
@@ -292,7 +293,7 @@ def feed_policy(data: bytes) -> None:
             require(len(error.message) < SIZE, "a refusal repeats little")
             continue
         for principal in ("", "alice"):
-            evaluate(document, Request(Principal(principal), "aws", "000000000000", "ecr:BatchGetImage", ARN))
+            evaluate(document, Request(Principal(principal), RegistryIdentity(), "ecr:BatchGetImage", ARN))
 
 
 def feed_json(data: bytes) -> None:

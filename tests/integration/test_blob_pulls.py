@@ -10,6 +10,7 @@ from proxy.core.blobs import BlobService
 from proxy.core.contents import ManifestContents
 from proxy.core.fills import Fills
 from proxy.core.manifests import ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.rules import Address, Resolution, RuleSet
 from proxy.core.sources import TransferError
@@ -43,7 +44,7 @@ class Process:
         self.upstream = FakeUpstream()
         self.web = self.upstream.repository("quay.io/app/web")
         self.metadata, self.store, metrics = MemoryMetadataStore(), MemoryBlobStore(), Metrics()
-        upstreams = Upstreams(self.upstream, tasks, clock, Policy(), metrics)
+        upstreams = Upstreams(self.upstream, tasks, clock, Policy(), metrics, Offloader())
         fills = Fills(
             MemoryPartialStore(self.store),
             self.store,

@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import TestServer
 from multidict import CIMultiDictProxy
 
-from proxy.config.settings import FillSettings, RegistrySettings, ServerSettings, UpstreamSettings
+from proxy.config.settings import FillSettings, ServerSettings, UpstreamSettings
 from proxy.core.blobs import BlobService
 from proxy.core.completion import Completer
 from proxy.core.contents import ManifestContents
@@ -17,8 +17,10 @@ from proxy.core.fills import Fills
 from proxy.core.fills.ports import PartialStore
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
 from proxy.core.ports import BlobStore, Clock
+from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.ports import RegistryStore
 from proxy.core.rules import RuleBook, RuleSet
 from proxy.core.tasks import Tasks
@@ -126,7 +128,7 @@ async def run_product(
             UpstreamClient(settings, clock, metrics, retries=retries, lookup=lookup)
         )
         tasks = await stack.enter_async_context(Tasks())
-        upstreams = Upstreams(client, tasks, clock, Policy.of(settings, RegistrySettings()), metrics)
+        upstreams = Upstreams(client, tasks, clock, Policy.of(settings, RegistryIdentity()), metrics, Offloader())
         contents = ManifestContents(stores.metadata, stores.blobs)
         fills = Fills(stores.partials, stores.blobs, tasks, clock, filling, settings, 0, metrics)
         manifests = ManifestService(stores.metadata, contents, upstreams)

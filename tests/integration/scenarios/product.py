@@ -14,14 +14,16 @@ from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from proxy.config.settings import FillSettings, MirrorSettings, RegistrySettings, ServerSettings, UpstreamSettings
+from proxy.config.settings import FillSettings, MirrorSettings, ServerSettings, UpstreamSettings
 from proxy.core.blobs import BlobService
 from proxy.core.completion import Completer
 from proxy.core.contents import ManifestContents
 from proxy.core.fills import Fills
 from proxy.core.listings import ListingService
 from proxy.core.manifests import ManifestService
+from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
+from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.rules import RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
@@ -188,7 +190,7 @@ async def run_product(
         Tasks() as tasks,
         plain_session() as session,
     ):
-        asking = Upstreams(client, tasks, clock, Policy.of(upstreams, RegistrySettings()), metrics)
+        asking = Upstreams(client, tasks, clock, Policy.of(upstreams, RegistryIdentity()), metrics, Offloader())
         contents = ManifestContents(metadata, store)
         fills = Fills(MemoryPartialStore(store), store, tasks, clock, filling, upstreams, 0, metrics)
         manifests = ManifestService(metadata, contents, asking)

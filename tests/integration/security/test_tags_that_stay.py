@@ -105,9 +105,9 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 
 def test_s14_the_table_of_methods_is_complete() -> None:
-    assert {kind: set(endpoint.methods) for kind, endpoint in ENDPOINTS.items()} == {
-        kind: methods for kind, (methods, _) in ALLOWED.items()
-    }
+    # The token endpoint is there only where callers are asked who they are, and knows nothing of tags.
+    answered = {kind: set(endpoint.methods) for kind, endpoint in ENDPOINTS.items() if kind is not Kind.TOKEN}
+    assert answered == {kind: methods for kind, (methods, _) in ALLOWED.items()}
 
 
 @pytest.mark.parametrize("kind", list(ALLOWED))
