@@ -45,7 +45,7 @@ class Everything(web.AbstractResource):
 
     def add_prefix(self, prefix: str) -> NoReturn:
         """Refuse: this is no part of another application."""
-        raise NotImplementedError(prefix)
+        raise TypeError(f"what takes every path is not put below {prefix}")
 
     def __iter__(self) -> Iterator[web.AbstractRoute]:
         yield self._route

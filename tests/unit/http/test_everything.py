@@ -52,5 +52,5 @@ def test_it_can_be_listed_and_not_be_moved() -> None:
         True,
     )
     assert resource.get_info() == {"path": "/v2"}
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(TypeError):
         resource.add_prefix("/elsewhere")
