@@ -20,6 +20,7 @@ from typing import Any, Final
 import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
@@ -171,12 +172,26 @@ class _Supervisor(Arbiter):  # type: ignore[misc] # gunicorn is untyped
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
 
+    def reap_workers(self) -> None:
+        """Take note of the workers that have ended; raise `HaltServer` where none could begin to serve."""
+        while True:
+            try:
+                super().reap_workers()
+            except HaltServer:
+                # Where others serve, and at the end, one more that could not begin changes nothing.
+                if self.LISTENERS and not any(worker.look() for worker in self.WORKERS.values()):
+                    raise
+                self.not_before = time.monotonic() + _RETRY_SECONDS
+            else:
+                return
+
     def signal(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - a frame of the interpreter, not looked at
         """Take note of a signal. SIGTERM is SIGINT: only of that, a second one ends the arbiter's drain."""
         super().signal(signal.SIGINT if sig == signal.SIGTERM else sig, frame)
 
     def handle_hup(self) -> None:
         """Let the workers reload: all that may change without a restart does, and no transfer ends."""
+        self._loaded = None
         self.kill_workers(signal.SIGHUP)
 
     def handle_int(self) -> None:
@@ -243,7 +258,7 @@ class _Worker(Worker):  # type: ignore[misc] # gunicorn is untyped
         """Serve until told to end, and leave the process."""
         crew: _Crew = self.app.crew
         place = Place(crew.sockets, crew.folder, self.slot, self._beat)
-        # With this code the arbiter ends all; a later worker is tried again, beside those that serve.
+        # With this code the arbiter ends all where nobody serves; a later worker is tried again, beside those that do.
         failed = Arbiter.WORKER_BOOT_ERROR if self.first else _NOT_STARTED
         try:
             run_until_told(replace(crew.post, place=place), self._listening)

@@ -35,7 +35,7 @@ def build_application(services: Services, *, mirror: str | None, lifecycle: Life
     middleware = observe(reports, lifecycle, proxies, hosts)
 
     def observed(handler: Handler) -> Handler:
-        # As aiohttp would do it, which adds a middleware of its own to each chain. No path is left without a handler.
+        # As aiohttp would do it, which adds a middleware of its own to each chain. Every path has a handler.
         return partial(middleware, handler=handler)
 
     app = web.Application(client_max_size=_BODY_LIMIT)

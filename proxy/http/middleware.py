@@ -71,9 +71,14 @@ def sign(fields: CIMultiDict[str], lifecycle: Lifecycle) -> Signer:
 
     It is for aiohttp's signal ``on_response_prepare``.
     """
+    identify = _identifier()
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
-        trace, headers = request[TRACE], response.headers
+        trace, headers = request.get(TRACE), response.headers
+        if trace is None:
+            # What names no path reaches no handler: CONNECT, and OPTIONS of * (RFC 9112 §3.2.3, §3.2.4).
+            trace = request[TRACE] = Trace(identify(request), time.perf_counter(), request.remote)
+            _log.info("request.without_a_path", method=request.method, request_id=trace.request_id)
         trace.first_byte = time.perf_counter()
         headers.update(fields)
         headers[_ID_FIELD] = trace.request_id

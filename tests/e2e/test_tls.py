@@ -23,7 +23,7 @@ from tests.support.certificates import Authority, chain_of, put, serial_of
 from tests.support.clients import Containerd, Docker, Skopeo, shipped
 from tests.support.faulty_registry import FaultyRegistry
 from tests.support.processes import run
-from tests.support.pullthrough import PROGRAM, Pullthrough
+from tests.support.pullthrough import PROGRAM, WORKERS, Pullthrough
 from tests.support.tls_pullthrough import TlsPullthrough
 
 pytestmark = pytest.mark.e2e
@@ -166,12 +166,17 @@ async def test_a_transfer_goes_on_while_the_certificate_is_replaced(authority: A
                 received = await answer.content.readexactly(MIB)
                 authority.issue()
                 # Noticed without a signal.
-                await asyncio.to_thread(proxy.process.wait_until, lambda: proxy.serial != old, "the new one is shown")
-                assert proxy.serial == serial_of(proxy.files.certificate.read_bytes())
+                await asyncio.to_thread(proxy.process.wait_until, lambda: all_have(proxy, 2), "the new one is shown")
+                assert old != proxy.serial == serial_of(proxy.files.certificate.read_bytes())
                 upstream.release()
                 assert received + await answer.read() == CONTENT
         finally:
             await asyncio.to_thread(proxy.stop)
+
+
+def all_have(proxy: TlsPullthrough, certificates: int) -> bool:
+    """Tell whether each process has taken as many certificates into force."""
+    return len(proxy.events("tls.certificate")) == certificates * WORKERS
 
 
 def test_half_a_pair_is_told_by_the_log_and_a_signal_brings_the_whole_one_at_once(
@@ -180,18 +185,22 @@ def test_half_a_pair_is_told_by_the_log_and_a_signal_brings_the_whole_one_at_onc
     old, leaf = secure.serial, authority.leaf()
     connection = http.client.HTTPSConnection("127.0.0.1", secure.port, timeout=60, context=authority.trusting())
     connection.connect()
+    secure.process.wait_until(lambda: all_have(secure, 1), "all serve")
     put(secure.files.certificate, chain_of(leaf))
-    secure.process.wait_until(lambda: bool(secure.events("tls.certificate_refused")), "it refuses half a pair")
+    secure.process.wait_until(
+        lambda: len(secure.events("tls.certificate_refused")) == WORKERS, "half a pair is refused"
+    )
     assert secure.serial == old
 
     put(secure.files.key, leaf.private_key_pem.bytes())
     kill(secure.process.pid, signal.SIGHUP)
-    secure.process.wait_until(lambda: secure.serial != old, "the new one is shown")
-    assert secure.serial == serial_of(chain_of(leaf))
+    secure.process.wait_until(lambda: all_have(secure, 2), "the new one is shown")
+    assert old != secure.serial == serial_of(chain_of(leaf))
     connection.request("GET", "/metrics")
     answer = connection.getresponse()
     assert answer.status == 200
-    assert b"\npullthrough_tls_certificate_expires_timestamp 3" in answer.read()
+    expires = [line for line in answer.read().splitlines() if line.startswith(b"pullthrough_tls_certificate_expires_")]
+    assert [line.split()[-1][:1] for line in expires] == [b"3"] * WORKERS
     connection.close()
 
 

@@ -71,9 +71,10 @@ async def test_s27_a_foreign_host_is_no_open_proxy(hub: Bench, host: str) -> Non
     assert hub.emulator.journal.lines == []
 
 
-async def test_s27_connect_is_not_served(hub: Bench) -> None:
+@pytest.mark.parametrize("target", [b"CONNECT attacker.test:443", b"OPTIONS *"])
+async def test_s27_connect_is_not_served(hub: Bench, target: bytes) -> None:
     reader, writer = await asyncio.open_connection(*hub.product.server.address)
-    writer.write(b"CONNECT attacker.test:443 HTTP/1.1\r\nHost: attacker.test:443\r\nConnection: close\r\n\r\n")
+    writer.write(target + b" HTTP/1.1\r\nHost: attacker.test:443\r\nConnection: close\r\n\r\n")
     answer = await reader.read()
     writer.close()
     assert answer.split()[1] in {b"400", b"404", b"405", b"421"}, answer
