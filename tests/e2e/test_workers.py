@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -63,19 +64,20 @@ def all_serve(proxy: Pullthrough) -> bool:
 async def serving(folder: Path, upstream: FaultyRegistry, **more: Any) -> AsyncIterator[Pullthrough]:  # noqa: ANN401 - sections of the configuration
     upstream.add("app", "1", IMAGE)
     rules = [{"prefix": "up", "upstream": upstream.url, "ns": True}]
-    temporary = folder / "temporary"
-    temporary.mkdir()
-    proxy = Pullthrough(
-        folder / "proxy",
-        {"server": {"workers": WORKERS}, "rules": rules, **more},
-        environment={**os.environ, "TMPDIR": str(temporary)},
-    )
-    await asyncio.to_thread(proxy.start)
-    try:
-        await asyncio.to_thread(proxy.process.wait_until, lambda: all_serve(proxy), "all workers serve")
-        yield proxy
-    finally:
-        await asyncio.to_thread(proxy.stop)
+    # A path of its own, since workers meet at sockets, whose paths must be short: a test's folder may be too deep.
+    with TemporaryDirectory(prefix="workers-") as temporary:
+        (folder / "temporary").symlink_to(temporary)
+        proxy = Pullthrough(
+            folder / "proxy",
+            {"server": {"workers": WORKERS}, "rules": rules, **more},
+            environment={**os.environ, "TMPDIR": temporary},
+        )
+        await asyncio.to_thread(proxy.start)
+        try:
+            await asyncio.to_thread(proxy.process.wait_until, lambda: all_serve(proxy), "all workers serve")
+            yield proxy
+        finally:
+            await asyncio.to_thread(proxy.stop)
 
 
 async def test_cold_clients_of_all_workers_share_one_upstream_transfer(tmp_path: Path) -> None:
