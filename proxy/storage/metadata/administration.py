@@ -54,7 +54,7 @@ class SqlAdministration(OnDatabase):
     async def rules_revision(self) -> int:
         """Return a number that grows with each change of rules."""
         query = select(revisions.c.number).where(revisions.c.name == "rules")
-        return await self._database.read("rules.revision", lambda c: c.scalar(query) or 0)
+        return await self._database.look_up("rules.revision", lambda c: c.scalar(query) or 0)
 
     async def templates(self) -> list[TemplateRecord]:
         """Return all templates, in order of key."""

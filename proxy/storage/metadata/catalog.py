@@ -11,10 +11,12 @@ from sqlalchemy.engine import Connection
 from proxy.core.ports import TagKeptError, TagRecord, TagWrite
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName, Tag
+from proxy.model.tag_policy import ALL_TAGS_MOVE
 from proxy.storage.metadata.provenances import OnDatabase, id_of, replacing
 from proxy.storage.metadata.repositories import tag_policy
 from proxy.storage.metadata.schema import listings, repositories, tags
 from proxy.storage.metadata.tagging import note_tags
+from proxy.storage.metadata.writer import demand_durability
 
 # Built once, because every pull by tag runs it: building it takes longer than running it.
 _TAG = (
@@ -38,12 +40,12 @@ class SqlCatalog(OnDatabase):
     async def has_repository(self, repository: RepositoryName) -> bool:
         """Tell whether the repository is known."""
         query = select(repositories.c.id).where(repositories.c.name == repository)
-        return await self._database.read("catalog.has_repository", lambda c: c.scalar(query)) is not None
+        return await self._database.look_up("catalog.has_repository", lambda c: c.scalar(query)) is not None
 
     async def tag(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
         """Return the tag, or None."""
         values = {"repository": repository, "tag": tag}
-        row = await self._database.read("catalog.tag", lambda c: c.execute(_TAG, values).one_or_none())
+        row = await self._database.look_up("catalog.tag", lambda c: c.execute(_TAG, values).one_or_none())
         return None if row is None else _tag_record(row)
 
     async def tags(
@@ -77,7 +79,7 @@ class SqlCatalog(OnDatabase):
                 missing_since=record.missing_since,
             )
         )
-        await self._database.write("catalog.update_tag", lambda c: c.execute(statement))
+        await self._database.write("catalog.update_tag", lambda c: c.execute(statement), durable=False)
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag, source: str | None = None) -> bool:
         """Remove a tag that came from `source` (None: from anywhere); tell whether it was there."""
@@ -109,6 +111,8 @@ def keep_tags(connection: Connection, repository_id: int, write: TagWrite) -> No
     if not write.records:
         return
     own = tag_policy(connection.execute(_REPOSITORY, {"id": repository_id}).one())
+    if (own or write.default) != ALL_TAGS_MOVE:
+        demand_durability(connection)  # a tag that may not move must not be forgotten
     changed: set[str] = set()
     for record in write.records:
         row = connection.execute(_TAG_OF, {"id": repository_id, "tag": record.tag}).one_or_none()

@@ -1,28 +1,28 @@
 """Named transactions on the metadata database, each one hop to a thread.
 
 A transaction is a plain function of a connection. Awaiting every statement instead would cost a hop each, several
-times the work of the statement itself.
+times the work of the statement itself. Writes that wait at the same time share a transaction: see `writer`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-import stamina
 import structlog
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from proxy.core.ports import StorageFullError
-from proxy.storage.metadata.engine import BUSY_TIMEOUT, READERS, Access, is_busy, is_refused_write, open_engine
+from proxy.storage.metadata.calls import Call, Calls
+from proxy.storage.metadata.engine import BUSY_TIMEOUT, LOOKERS, READERS, Access, open_engine
 from proxy.storage.metadata.wal_index import WalIndex
+from proxy.storage.metadata.writer import Writer
 from proxy.storage.threads import Threads
 
 T = TypeVar("T")
 
-_ATTEMPTS: Final = 3
-"""Each waits for the lock in its turn; then the caller is told, and goes on without the write."""
+_TOGETHER: Final = 8
+"""Look-ups that share a snapshot: more would keep the first of them waiting for the last."""
 
 _log = structlog.get_logger(__name__)
 
@@ -32,24 +32,33 @@ class Database:
 
     def __init__(self, path: Path, busy_timeout: float = BUSY_TIMEOUT) -> None:
         """Open the file; blocks. An attempt to write waits `busy_timeout` seconds for another process's lock."""
-        self._path = path
         self._wal_index = WalIndex.open(path)
-        self._writer = open_engine(path, Access.WRITE, busy_timeout)
+        self._writer = Writer(path, open_engine(path, Access.WRITE, busy_timeout))
         self._readers = open_engine(path, Access.READ, busy_timeout)
-        self._write_threads = Threads("metadata-write", 1)
         self._read_threads = Threads("metadata-read", READERS)
+        self._look_up_threads = Threads("metadata-look-up", LOOKERS)
+        self._look_ups = Calls(self._look_up_threads, LOOKERS, _TOGETHER, self._look_up)
 
     async def read(self, name: str, work: Callable[[Connection], T]) -> T:
         """Return what `work` finds in one snapshot; `name` is for the log."""
         return await self._read_threads.run(self._read, name, work)
 
-    async def write(self, name: str, work: Callable[[Connection], T]) -> T:
+    async def look_up(self, name: str, work: Callable[[Connection], T]) -> T:
+        """Return what `work` finds as `read` does; for work that finds a few rows by an index.
+
+        What is asked for at the same time is found in one snapshot by one hop, and waits for each other.
+        """
+        return await self._look_ups.do(name, work)
+
+    async def write(self, name: str, work: Callable[[Connection], T], *, durable: bool = True) -> T:
         """Commit what `work` does, durably, or nothing of it.
 
-        Raises `StorageFullError` where the database cannot be written. `work` may run more than once, each time on
-        a fresh transaction. A caller that is cancelled leaves either all or nothing behind.
+        Not `durable` is for what can be had again: then a power cut may undo it, with all that was written after it
+        and was not durable either; the end of the process, however sudden, undoes nothing. Raises `StorageFullError`
+        where the database cannot be written. `work` may run more than once, each time as if it had not run before. A
+        caller that is cancelled leaves either all or nothing behind.
         """
-        return await self._write_threads.run(self._write, name, work)
+        return await self._writer.write(name, work, durable=durable)
 
     def generation(self) -> object:
         """Return a value that equals one returned before only if no process has committed anything in between."""
@@ -58,9 +67,10 @@ class Database:
     async def close(self) -> None:
         """Wait for what runs, and close the file."""
         await asyncio.to_thread(self._wal_index.let_go)
-        for threads, engine in ((self._read_threads, self._readers), (self._write_threads, self._writer)):
-            await threads.run(engine.dispose)
+        for threads in (self._look_up_threads, self._read_threads):
+            await threads.run(self._readers.dispose)
             await asyncio.to_thread(threads.close)
+        await self._writer.close()
         await asyncio.to_thread(self._wal_index.close)
 
     def _read(self, name: str, work: Callable[[Connection], T]) -> T:
@@ -71,16 +81,13 @@ class Database:
                 _log.warning("metadata.read_failed", transaction=name)
                 raise
 
-    def _write(self, name: str, work: Callable[[Connection], T]) -> T:
-        try:
-            for attempt in stamina.retry_context(on=is_busy, attempts=_ATTEMPTS, wait_initial=0.05, wait_max=0.5):
-                with attempt, self._writer.begin() as connection:
-                    return work(connection)
-        except DBAPIError as error:
-            _log.warning("metadata.write_failed", transaction=name, error=str(error.orig))
-            if is_busy(error):
-                raise StorageFullError(f"cannot write to {self._path}: another process keeps it locked") from error
-            if is_refused_write(error):
-                raise StorageFullError(f"cannot write to {self._path}: {error.orig}") from error
-            raise
-        raise AssertionError("stamina ends with a result or an exception")
+    def _look_up(self, calls: Sequence[Call]) -> int:
+        with self._readers.connect() as connection:
+            for call in calls:
+                try:
+                    call.result = call.work(connection)
+                except Exception as error:  # noqa: BLE001 - it is the caller's
+                    if isinstance(error, DBAPIError):
+                        _log.warning("metadata.read_failed", transaction=call.name)
+                    call.error = error
+        return len(calls)

@@ -17,6 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 READERS: Final = 4
+"""Threads for queries that may take long."""
+LOOKERS: Final = 2
+"""Threads for look-ups of a few rows."""
 BUSY_TIMEOUT: Final = 5.0
 """Seconds that a connection waits for another process's write lock before it gives up."""
 
@@ -30,7 +33,7 @@ class Access(StrEnum):
 
 
 _POOLS: dict[Access, tuple[type[Pool], dict[str, int]]] = {
-    Access.READ: (QueuePool, {"pool_size": READERS, "max_overflow": 0}),
+    Access.READ: (QueuePool, {"pool_size": READERS + LOOKERS, "max_overflow": 0}),
     Access.WRITE: (QueuePool, {"pool_size": 1, "max_overflow": 0}),
     Access.MIGRATE: (NullPool, {}),
 }

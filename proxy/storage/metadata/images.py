@@ -163,7 +163,7 @@ class SqlImages(OnDatabase):
         """Keep when images were last pulled."""
         rows = [{"repository": note.repository, "image": str(note.digest), "at": note.at} for note in notes]
         if rows:
-            await self._database.write("images.note_pulls", lambda c: c.execute(_NOTE_PULL, rows))
+            await self._database.write("images.note_pulls", lambda c: c.execute(_NOTE_PULL, rows), durable=False)
 
 
 class _Repository:

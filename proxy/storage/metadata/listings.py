@@ -17,7 +17,7 @@ class SqlListings(OnDatabase):
         query = select(listings.c.document, listings.c.checked_at, listings.c.failed_at).where(
             listings.c.repository == repository, listings.c.key == key, listings.c.source == source
         )
-        row = await self._database.read("listings.listing", lambda c: c.execute(query).one_or_none())
+        row = await self._database.look_up("listings.listing", lambda c: c.execute(query).one_or_none())
         return None if row is None else Listing(*row)
 
     async def keep_listing(self, repository: RepositoryName, key: str, source: str, listing: Listing) -> None:
@@ -30,4 +30,4 @@ class SqlListings(OnDatabase):
             checked_at=listing.checked_at,
             failed_at=listing.failed_at,
         )
-        await self._database.write("listings.keep_listing", lambda c: c.execute(replacing(statement)))
+        await self._database.write("listings.keep_listing", lambda c: c.execute(replacing(statement)), durable=False)

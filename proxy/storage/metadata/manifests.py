@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from operator import attrgetter
 
-from sqlalchemy import Row, delete, exists, select
+from sqlalchemy import Row, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
@@ -38,6 +38,17 @@ _MANIFESTS = Lookup(manifests)
 _DESCRIPTORS = Lookup(descriptors)
 _PROOFS = Lookup(proofs)
 
+# Built once: each takes longer to build than to run.
+_TAGGED = (
+    select(tags.c.digest).where(tags.c.repository_id == bindparam("id"), tags.c.digest == bindparam("tagged")).limit(1)
+)
+# What is kept again, as each push of the same image does, came when it came first.
+_KEEP = replacing(insert(manifests), "pushed_at", "pulled_at", "untagged")
+_FORGET_CHILDREN = delete(descriptors).where(
+    descriptors.c.provenance_id == bindparam("provenance"), descriptors.c.manifest == bindparam("named_by")
+)
+_KEEP_CHILDREN = insert(descriptors).on_conflict_do_nothing()
+
 
 class SqlManifests(OnDatabase):
     """Which manifests a repository holds, and what they point to."""
@@ -60,7 +71,7 @@ class SqlManifests(OnDatabase):
             _keep_children(connection, provenance_id, manifest.digest, children)
             keep_tags(connection, repository_id, tags or TagWrite())
 
-        await self._database.write("manifests.remember", work)
+        await self._database.write("manifests.remember", work, durable=provenance is None)
 
     async def push(self, repository: RepositoryName, push: ManifestPush, provenance: Provenance | None) -> None:
         """Keep an uploaded manifest, its children and its tags together, or nothing."""
@@ -87,7 +98,7 @@ class SqlManifests(OnDatabase):
         self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
     ) -> ManifestRecord | None:
         """Return a manifest that the repository holds, or None."""
-        row = await self._database.read(
+        row = await self._database.look_up(
             "manifests.manifest", lambda c: _MANIFESTS.first(c, repository, digest, provenance)
         )
         return None if row is None else _manifest_record(row)
@@ -96,7 +107,7 @@ class SqlManifests(OnDatabase):
         self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
     ) -> Descriptor | None:
         """Return the descriptor by which a manifest of this repository (from that source) names `digest`, or None."""
-        row = await self._database.read(
+        row = await self._database.look_up(
             "manifests.descriptor", lambda c: _DESCRIPTORS.first(c, repository, digest, provenance)
         )
         return None if row is None else _descriptor(row)
@@ -147,28 +158,26 @@ class SqlManifests(OnDatabase):
 
 def _keep_manifest(connection: Connection, place: tuple[int, int], manifest: ManifestRecord) -> None:
     repository_id, provenance_id = place
-    tagged = exists(tags.c.digest).where(tags.c.repository_id == repository_id, tags.c.digest == str(manifest.digest))
-    statement = insert(manifests).values(
-        provenance_id=provenance_id,
-        digest=str(manifest.digest),
-        media_type=manifest.media_type,
-        size=manifest.size,
-        artifact_type=manifest.artifact_type,
-        subject=None if manifest.subject is None else str(manifest.subject),
-        annotations=dict(manifest.annotations),
-        pushed_at=time.time(),
-        untagged=~tagged,
-    )
-    # What is kept again, as each push of the same image does, came when it came first.
-    connection.execute(replacing(statement, "pushed_at", "pulled_at", "untagged"))
+    digest = str(manifest.digest)
+    tagged = connection.scalar(_TAGGED, {"id": repository_id, "tagged": digest}) is not None
+    row = {
+        "provenance_id": provenance_id,
+        "digest": digest,
+        "media_type": manifest.media_type,
+        "size": manifest.size,
+        "artifact_type": manifest.artifact_type,
+        "subject": None if manifest.subject is None else str(manifest.subject),
+        "annotations": dict(manifest.annotations),
+        "pushed_at": time.time(),
+        "untagged": not tagged,
+    }
+    connection.execute(_KEEP, row)
 
 
 def _keep_children(
     connection: Connection, provenance_id: int, manifest: Digest, children: Sequence[Descriptor]
 ) -> None:
-    connection.execute(
-        delete(descriptors).where(descriptors.c.provenance_id == provenance_id, descriptors.c.manifest == str(manifest))
-    )
+    connection.execute(_FORGET_CHILDREN, {"provenance": provenance_id, "named_by": str(manifest)})
     rows = [
         {
             "provenance_id": provenance_id,
@@ -184,7 +193,7 @@ def _keep_children(
     ]
     if rows:
         # A manifest may name the same content twice (two empty layers): the first descriptor stands for both.
-        connection.execute(insert(descriptors).on_conflict_do_nothing(), rows)
+        connection.execute(_KEEP_CHILDREN, rows)
 
 
 def _manifest_record(row: Row[tuple[object, ...]]) -> ManifestRecord:

@@ -11,6 +11,7 @@ from proxy.storage.metadata.provenances import Lookup, OnDatabase, id_of, keep_p
 from proxy.storage.metadata.schema import proofs, provenances, repositories
 
 _PROOFS = Lookup(proofs)
+_PROVE = insert(proofs).on_conflict_do_nothing()
 
 
 class SqlProofs(OnDatabase):
@@ -21,14 +22,13 @@ class SqlProofs(OnDatabase):
 
         def work(connection: Connection) -> None:
             provenance_id = keep_provenance(connection, keep_repository(connection, repository), provenance)
-            row = {"provenance_id": provenance_id, "digest": str(digest)}
-            connection.execute(insert(proofs).values(row).on_conflict_do_nothing())
+            connection.execute(_PROVE, {"provenance_id": provenance_id, "digest": str(digest)})
 
-        await self._database.write("proofs.prove", work)
+        await self._database.write("proofs.prove", work, durable=provenance is None)
 
     async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
         """Tell whether the blob was uploaded here, or shown by this source here or through the same account."""
-        return await self._database.read(
+        return await self._database.look_up(
             "proofs.proven", lambda c: _PROOFS.first(c, repository, digest, provenance) is not None
         )
 

@@ -24,7 +24,7 @@ class SqlRepositories(OnDatabase):
 
     async def repository(self, name: RepositoryName) -> RepositoryRecord | None:
         """Return the repository, or None."""
-        return await self._database.read("repositories.repository", lambda c: _find(c, name))
+        return await self._database.look_up("repositories.repository", lambda c: _find(c, name))
 
     async def create_repository(self, record: RepositoryRecord) -> bool:
         """Make the repository; tell whether it was not there before."""
