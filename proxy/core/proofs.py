@@ -5,7 +5,10 @@ them is another question: its own upstream, asked with its own credentials, must
 """
 
 import asyncio
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
+from itertools import islice
+from typing import NamedTuple
 
 import structlog
 from cachetools import TTLCache
@@ -23,6 +26,9 @@ _log = structlog.get_logger(__name__)
 
 _RECENT = 50_000
 
+_TOGETHER = 64
+"""Proofs that are written down at a time, in no order."""
+
 
 class Standing(Enum):
     """Whether a repository may serve a blob, and why."""
@@ -30,6 +36,14 @@ class Standing(Enum):
     UNKNOWN = auto()  # nothing shows that its upstream has it
     SHOWN = auto()  # by a proof of another repository, or a moment ago: it is being written down as its own
     KEPT = auto()  # by a proof of its own
+
+
+class _Proof(NamedTuple):
+    """That an upstream repository, asked with an account, has shown `repository` that it holds the blob."""
+
+    repository: RepositoryName
+    provenance: Provenance
+    digest: Digest
 
 
 class ProofService:
@@ -48,6 +62,10 @@ class ProofService:
         self._upstreams = upstreams
         ttl = upstreams.policy.negative_ttl.total_seconds()
         self._recent: TTLCache[tuple[Provenance, Digest], int] = TTLCache(_RECENT, ttl, timer=upstreams.clock.monotonic)
+        # What is to be written down, and whether it may be there already; and what is being written down.
+        self._noted: dict[_Proof, bool] = {}
+        self._writing: set[_Proof] = set()
+        self._writes = False
 
     async def standing(self, repository: RepositoryName, remote: Remote, digest: Digest) -> Standing:
         """Return as what the repository may serve the blob, by the metadata first: nothing is written where they do."""
@@ -77,7 +95,7 @@ class ProofService:
         known = self.recent(remote, digest) is not None
         self._recent[remote.provenance, digest] = size
         if not known:
-            self._upstreams.tasks.spawn(f"prove {digest}", self._prove(repository, remote, digest))
+            self._note(_Proof(repository, remote.provenance, digest), kept=False)
 
     async def ask(self, repository: RepositoryName, remote: Remote, digest: Digest) -> int:
         """Have the upstream show, by one HEAD, that it holds the blob, and return its size.
@@ -93,7 +111,7 @@ class ProofService:
             )
         self._recent[remote.provenance, digest] = size
         if stored is not None:
-            await self._prove(repository, remote, digest)
+            await self._prove(repository, [_Proof(repository, remote.provenance, digest)])
         return size
 
     async def _look_up(self, repository: RepositoryName, remote: Remote, digest: Digest) -> tuple[bool, bool]:
@@ -106,17 +124,47 @@ class ProofService:
     def _own_soon(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
         # Shown to another repository with this source and account, or a moment ago. This one is to have it for good,
         # as it serves it: also when no rule leads to that source any more.
-        self._upstreams.tasks.spawn(f"prove {digest}", self._own(repository, remote, digest))
+        self._note(_Proof(repository, remote.provenance, digest), kept=True)
 
-    async def _own(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
-        if not await self._metadata.proven(repository, digest, None):
-            await self._prove(repository, remote, digest)
+    def _note(self, proof: _Proof, *, kept: bool) -> None:
+        """Write `proof` down soon; `kept`: unless the repository has one already."""
+        if proof in self._noted or proof in self._writing:
+            return
+        self._noted[proof] = kept
+        if not self._writes:
+            self._writes = True
+            self._upstreams.tasks.spawn("write down proofs", self._write_down())
 
-    async def _prove(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
+    async def _write_down(self) -> None:
+        """Write down what was noted, many at a time: it is one transaction then, and nobody waits for it."""
+        try:
+            while self._noted:
+                some = dict(islice(self._noted.items(), _TOGETHER))
+                self._writing = set(some)
+                for proof in some:
+                    del self._noted[proof]
+                async with asyncio.TaskGroup() as group:
+                    for repository in {proof.repository for proof in some}:
+                        own = {proof: kept for proof, kept in some.items() if proof.repository == repository}
+                        group.create_task(self._keep(repository, own))
+        finally:
+            self._writes = False
+            self._writing = set()
+
+    async def _keep(self, repository: RepositoryName, proofs: Mapping[_Proof, bool]) -> None:
+        doubtful = [proof for proof, kept in proofs.items() if kept]
+        known = await asyncio.gather(*(self._metadata.proven(repository, proof.digest, None) for proof in doubtful))
+        there = {proof for proof, kept in zip(doubtful, known, strict=True) if kept}
+        await self._prove(repository, proofs.keys() - there)
+
+    async def _prove(self, repository: RepositoryName, proofs: Collection[_Proof]) -> None:
+        if not proofs:
+            return
         try:
             if self._creator is not None:
                 await self._creator.ensure(repository, Scenario.PULL_THROUGH_CACHE)
-            await self._metadata.prove(repository, digest, remote.provenance)
+            await asyncio.gather(*(self._metadata.prove(repository, each.digest, each.provenance) for each in proofs))
         except StorageFullError as error:
             # Without it the upstream is asked once more, later; the pull goes on.
-            _log.warning("proof.not_kept", repository=repository, digest=str(digest), error=str(error))
+            digests = [str(proof.digest) for proof in proofs]
+            _log.warning("proof.not_kept", repository=repository, digests=digests, error=str(error))
