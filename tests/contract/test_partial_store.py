@@ -70,6 +70,21 @@ async def begun(bench: Bench, size: int = 0) -> Partial:
     return owner
 
 
+async def test_what_is_verified_can_be_stored_at_once(bench: Bench) -> None:
+    owner = await bench.partials.open(DIGEST)
+    follower = await bench.partials.open(DIGEST)
+    await owner.store(len(DATA), ORIGIN, [DATA[:1000], DATA[1000:]])
+    assert (owner.state, owner.total, owner.watermark) == (State.COMMITTED, len(DATA), len(DATA))
+    assert await owner.read(0, len(DATA)) == DATA
+    await follower.poll()
+    assert (follower.state, follower.total) == (State.COMMITTED, len(DATA))
+    assert await follower.read(0, len(DATA)) == DATA
+    assert await bench.stored() == DATA
+    assert bench.files() == set()
+    follower.close()
+    owner.close()
+
+
 async def test_the_first_process_owns_an_empty_partial(bench: Bench) -> None:
     owner = await bench.partials.open(DIGEST)
     assert (owner.state, owner.total, owner.watermark, owner.origin) == (State.OWNED, None, 0, Origin())

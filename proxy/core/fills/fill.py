@@ -2,15 +2,16 @@
 
 import asyncio
 from enum import Enum
+from typing import Final
 
 from proxy.core.fills.ports import Partial
-from proxy.core.fills.window import Window
+from proxy.core.fills.window import Shares, Window
 from proxy.core.sources import BlobRoute
 from proxy.model.digest import Digest, Hasher
 from proxy.model.errors import ProxyError, UpstreamError
 
-WINDOW = 4 << 20
-"""Bytes that readers at the tip share in memory: what one of them falls behind before it reads the file."""
+_WORTH: Final = 64 << 10
+"""Bytes that are worth a call to a client."""
 
 
 class Phase(Enum):
@@ -30,20 +31,24 @@ class Fill:
     `size` is what a descriptor said, `total` what upstream or the owner did; None while unknown. `promised` tells
     that a reader was given the blob, and may have told its client so; `served` that a reader has asked for bytes:
     from then on they may not be exchanged for others. `carrier` names the route by which this process fetches, None
-    where it does not; `refusals` say why routes were given up. Once the fill is UNCACHED and `settled`, `hasher` has
-    been fed exactly [0, watermark); None where that could not be done.
+    where it does not; `refusals` say why routes were given up. `found`: there was nothing to fetch, the blob was stored
+    by then. Once the fill is UNCACHED and `settled`, `hasher` has been fed exactly [0, watermark); None where that
+    could not be done.
 
     A `background` fill is one that no client has asked for so far; it can be told to `give_way`.
     """
 
-    def __init__(self, digest: Digest, size: int | None, *, background: bool = False) -> None:
-        """Know nothing but the name."""
+    def __init__(
+        self, digest: Digest, size: int | None, *, background: bool = False, shares: Shares | None = None
+    ) -> None:
+        """Know nothing but the name; hold no more in memory than `shares` says."""
         self.digest = digest
         self.size = size
         self.phase = Phase.FILLING
         self.total: int | None = None
         self.watermark = 0
         self.served = False
+        self.found = False
         self.carrier: str | None = None
         self.error: UpstreamError | ProxyError | None = None
         self.hasher: Hasher | None = None
@@ -54,7 +59,9 @@ class Fill:
         self.routes: dict[str, BlobRoute] = {}
         self.refusals: dict[str, UpstreamError] = {}
         self.partial: Partial | None = None
-        self._window = Window(WINDOW)
+        self._shares = shares if shares is not None else Shares()
+        self._shares.fills += 1
+        self._window = Window(self._shares.window)
         self._readers = 0
         self._ended = False
         self._change = asyncio.Event()
@@ -77,9 +84,11 @@ class Fill:
     async def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`, which is below `readable`; OSError where the device fails."""
         self.served = True
+        size = self._shares.segment(size)
         pieces = self._window.pieces(position, size)
         if pieces:
-            return b"".join(pieces)
+            # Readers at the tip share a large piece; only small ones are worth a copy.
+            return pieces[0] if len(pieces[0]) >= _WORTH else b"".join(pieces)
         if self.partial is None:
             raise AssertionError("a fill has readable bytes only in a partial")
         return await self.partial.read(position, size)
@@ -94,12 +103,14 @@ class Fill:
     def join(self, route: BlobRoute, *, background: bool = False) -> None:
         """Add a reader, who leaves once, and the way it knows to the bytes."""
         self._readers += 1
+        self._shares.readers += 1
         self.background = self.background and background
         self.routes.setdefault(route.name, route)
 
     def leave(self) -> None:
         """Take a reader away."""
         self._readers -= 1
+        self._shares.readers -= 1
         self._close_unused()
 
     def give_way(self) -> None:
@@ -146,6 +157,7 @@ class Fill:
 
     def extend(self, chunks: list[bytes]) -> None:
         """Raise the watermark over `chunks`, which have been written."""
+        self._window.limit = self._shares.window
         for chunk in chunks:
             self._window.append(self.watermark, chunk)
             self.watermark += len(chunk)
@@ -192,6 +204,7 @@ class Fill:
     def end(self) -> None:
         """Take the worker away: the partial goes with the last reader, its lock now."""
         self._ended = True
+        self._shares.fills -= 1
         if self.partial is not None:
             self.partial.release()
         self._close_unused()

@@ -13,9 +13,9 @@ from proxy.core.fills.owner import Owner, WrongBytesError
 from proxy.core.fills.ports import PartialStore, State
 from proxy.core.fills.room import Room
 from proxy.core.fills.tail import TailSource
+from proxy.core.fills.window import Shares
 from proxy.core.ports import BlobStore, Clock, StorageFullError
 from proxy.core.sources import BlobRoute, BlobSource
-from proxy.core.stored import StoredBlob
 from proxy.core.tasks import Tasks
 from proxy.model.cache_status import CacheStatus, Forward
 from proxy.model.digest import Digest
@@ -52,11 +52,12 @@ class Fills:
         self._tasks = tasks
         self._settings = settings
         self._metrics = metrics
-        self._room = Room(blobs, min_free)
+        self._room = Room(blobs, clock, min_free)
         # An owner is silent while a transfer stalls, and then while the next one gets its answer.
         patience = upstreams.stall_timeout + upstreams.budget
         self._follower = Follower(clock, settings.poll.total_seconds(), patience.total_seconds(), settings.batch)
         self._fills: dict[Digest, Fill] = {}
+        self._shares = Shares()
         self._idle = asyncio.Event()
         # By route: bytes that one upstream gave wrong say nothing about another's.
         self._failed: TTLCache[tuple[Digest, str], str] = TTLCache(
@@ -72,11 +73,6 @@ class Fills:
         were wrong, and `ProxyError` UNAVAILABLE while the server shuts down.
         """
         fill = self._fills.get(digest)
-        if fill is None:
-            reader = await self._blobs.open(digest)
-            if reader is not None:
-                return StoredBlob(reader, CacheStatus(hit=True))
-            fill = self._fills.get(digest)  # another request may have begun it meanwhile
         joined = fill is not None
         if fill is None:
             fill = self._begin(digest, size, route)
@@ -146,12 +142,14 @@ class Fills:
             raise AssertionError("a fill that is answered knows its size")
         fill.promised = True
         unkept = fill.phase is Phase.UNCACHED
-        status = CacheStatus(
-            forward=Forward.MISS,
-            collapsed=joined or fill.carrier != route.name,
-            stored=not unkept,
-            bypass=unkept,
-        )
+        status = CacheStatus(hit=True)
+        if not fill.found:
+            status = CacheStatus(
+                forward=Forward.MISS,
+                collapsed=joined or fill.carrier != route.name,
+                stored=not unkept,
+                bypass=unkept,
+            )
         bypass = Bypass(fill.digest, total, route, self._settings, self._metrics)
         return TailSource(fill, route, total, status, bypass)
 
@@ -161,7 +159,7 @@ class Fills:
         failed = self._failed.get((digest, route.name))
         if failed is not None:
             raise UpstreamError(UpstreamFailure.GARBAGE, failed)
-        fill = Fill(digest, size, background=background)
+        fill = Fill(digest, size, background=background, shares=self._shares)
         self._tasks.spawn(f"fill {digest}", self._work(fill))
         self._fills[digest] = fill
         return fill
@@ -201,6 +199,7 @@ class Fills:
         if partial.state is State.FOLLOWED:
             await self._follower.run(fill, partial)
         elif partial.state is State.COMMITTED:
+            fill.found = not fill.awaited
             fill.reach(partial.watermark)
             fill.promise(partial.watermark)
             fill.finish()

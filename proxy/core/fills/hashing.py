@@ -1,15 +1,17 @@
 """The hash of a fill: one serial consumer that follows the bytes as a reader does.
 
 It takes bytes from where they are kept (memory at the tip, the partial behind it), never from a queue. So there is
-nothing to overflow while a long prefix is hashed again after a take-over, nothing that can come twice or out of
-order, and a fill that was taken over is hashed by the same code as any other.
+nothing to overflow while a long prefix is hashed again after a take-over, and nothing that can come twice or out of
+order. Who writes bytes that come next may hash them too: then there is nothing to follow.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from proxy.core.fills.fill import Fill, Phase
 from proxy.core.fills.ports import Partial
+from proxy.core.fills.transfer import together
 from proxy.model.digest import Hasher
 
 _HOP = 32 << 10
@@ -25,6 +27,20 @@ class PrefixHash:
         self.position = 0
         self._fill = fill
         self._batch = batch
+
+    def adopt(self, hasher: Hasher, position: int) -> None:
+        """Go on from `hasher`, which has been fed [0, `position`), above the watermark."""
+        self.hasher, self.position = hasher, position
+
+    async def beside(self, writing: Coroutine[Any, Any, None], chunks: Sequence[bytes]) -> None:
+        """Hash the bytes that come next while they are written; where that fails they do not count."""
+        hasher = self.hasher.copy()
+        if sum(map(len, chunks)) < _HOP:
+            await writing
+            await update(hasher, chunks)
+        else:
+            await together(writing, update(hasher, chunks))
+        self.adopt(hasher, self.position + sum(map(len, chunks)))
 
     async def follow(self, partial: Partial) -> None:
         """Hash as bytes arrive, until the last or until no more come. Raises OSError where they cannot be read."""

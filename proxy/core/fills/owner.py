@@ -8,7 +8,7 @@ import structlog
 
 from proxy.config.settings import FillSettings
 from proxy.core.fills.fill import Fill, Phase
-from proxy.core.fills.hashing import PrefixHash
+from proxy.core.fills.hashing import PrefixHash, update
 from proxy.core.fills.parallel import LARGE, ParallelTransfer
 from proxy.core.fills.ports import Origin, Partial, State
 from proxy.core.fills.room import Room
@@ -22,6 +22,12 @@ from proxy.telemetry.metrics import Metrics
 
 _BATCHES = 4
 """Batches that may wait for the disk before the download pauses."""
+
+SMALL = 256 << 10
+"""Bytes up to which a blob is written at once, if all of it comes in a moment."""
+
+_MOMENT = 0.02
+"""Seconds: longer than that no reader waits for what is there."""
 
 _LONGEST_DELAY = 20
 """Longest wait before a transfer is resumed, in `FillSettings.retry_delay`."""
@@ -66,6 +72,8 @@ class Owner:
         self._ahead = Spans()
         self._alone = False
         self._sources: set[str] = set()
+        self._hashing = PrefixHash(fill, settings.batch)
+        self._small = min(SMALL, settings.batch)
 
     async def run(self, partial: Partial) -> None:
         """Go on from the watermark of `partial` until the fill is DONE, UNCACHED or FAILED.
@@ -77,9 +85,12 @@ class Owner:
         fill.reach(partial.watermark)
         self._ahead = Spans()
         self._sources = {partial.origin.route} if partial.watermark else set()
-        hashing = PrefixHash(fill, self._settings.batch)
+        hashing = self._hashing = PrefixHash(fill, self._settings.batch)
+        works = [self._download(partial), hashing.follow(partial)]
+        if fill.background:
+            works.append(self._heed(partial))
         try:
-            await together(self._download(partial), hashing.follow(partial), self._heed(partial))
+            await together(*works)
             if fill.phase is Phase.UNCACHED:
                 await settle(fill, hashing)
             else:
@@ -149,7 +160,10 @@ class Owner:
             if body.total != fill.size:
                 await self._room.admit(fill, body.total)
             origin = Origin(route.name, body.validator)
-            if partial.total is None or partial.origin != origin:
+            # Nothing of it is there, and nothing will be if the process is killed: as long as that takes a moment,
+            # it is no loss.
+            at_once = partial.total is None and start == 0 == body.start and body.total <= self._small
+            if not at_once and (partial.total is None or partial.origin != origin):
                 await partial.begin(body.total, origin)
             if start:
                 _log.info("fill.resumed", digest=str(fill.digest), route=route.name, watermark=start)
@@ -163,7 +177,8 @@ class Owner:
                 return
             self._ahead.clear()
             pipe = Pipe(_BATCHES * self._settings.batch)
-            await together(pipe.receive(chunks_from(route.name, body, start)), self._write(partial, pipe))
+            write = self._write_at_once(partial, pipe, body.total, origin) if at_once else self._write(partial, pipe)
+            await together(pipe.receive(chunks_from(route.name, body, start)), write)
 
     def _first_stop(self, partial: Partial, route: BlobRoute) -> int | None:
         """Return where the first of several pieces ends; None where the blob comes by one connection to its end.
@@ -179,10 +194,33 @@ class Owner:
         return min(start + piece, self._ahead.missing(start, total)[0].stop)
 
     async def _write(self, partial: Partial, pipe: Pipe) -> None:
+        hashing = self._hashing
         while chunks := await pipe.take(self._settings.batch):
-            await partial.append(chunks)
+            if hashing.position == partial.watermark:
+                await hashing.beside(partial.append(chunks), chunks)
+            else:
+                await partial.append(chunks)  # bytes of before are being hashed, and these after them
             self._metrics.bytes.labels("stored").inc(sum(map(len, chunks)))
             self._fill.extend(chunks)
+
+    async def _write_at_once(self, partial: Partial, pipe: Pipe, total: int, origin: Origin) -> None:
+        """Write a small blob by one call if all of it comes in a moment and is right; otherwise as any other."""
+        await pipe.settle(_MOMENT)
+        chunks = await pipe.take(self._small) if pipe.finished else []
+        hasher = self._fill.digest.hasher()
+        await update(hasher, chunks)
+        if pipe.finished and self._fill.digest.matches(hasher):
+            with suppress(StorageFullError):  # as far as it came; the rest is tried below, and fails there
+                await partial.store(total, origin, chunks)
+        if partial.total is None:
+            await partial.begin(total, origin)
+        if chunks:
+            if partial.watermark == 0:
+                await partial.append(chunks)
+            self._hashing.adopt(hasher, total)
+            self._metrics.bytes.labels("stored").inc(total)
+        self._fill.extend(chunks)
+        await self._write(partial, pipe)
 
     async def _judge(self, partial: Partial, route: BlobRoute, error: UpstreamError) -> None:
         """Wait before the next attempt, or give up the route, or (by raising) what is there."""
@@ -233,7 +271,8 @@ class Owner:
             # Where several gave a part of the bytes, nobody knows who was wrong.
             raise WrongBytesError(partial.origin.route if len(self._sources) == 1 else "", fill.digest)
         try:
-            await partial.commit()
+            if partial.state is not State.COMMITTED:
+                await partial.commit()
         except StorageFullError as error:
             # Verified all the same: who reads now gets everything, only the store stays without it.
             await partial.abandon(State.UNCACHED)

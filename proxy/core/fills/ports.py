@@ -82,6 +82,12 @@ class Partial(Protocol):
         Raises `StorageFullError` where that cannot be done; the caller then abandons the partial.
         """
 
+    async def store(self, total: int, origin: Origin, chunks: Sequence[bytes]) -> None:
+        """Begin, append and commit at once what the caller has verified: all bytes of a blob, none of them kept yet.
+
+        Raises `StorageFullError` as each of these does; what was done until then is as if it had been done by itself.
+        """
+
     async def abandon(self, state: State) -> None:
         """Tell followers that it has ended as `state` (UNCACHED, FAILED or GONE) and remove it.
 

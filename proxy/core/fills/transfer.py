@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from proxy.core.ports import BlobBody
@@ -86,6 +86,7 @@ class Pipe:
         self._error: UpstreamError | None = None
         self._room = asyncio.Event()
         self._filled = asyncio.Event()
+        self._end = asyncio.Event()
         self._room.set()
 
     @property
@@ -107,7 +108,19 @@ class Pipe:
         except UpstreamError as error:
             self._error = error
         self._finished = True
+        self._end.set()
         self._filled.set()
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether all bytes have come."""
+        return self._finished and self._error is None
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until no more bytes come, or that long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._end.wait()
 
     async def take(self, size: int) -> list[bytes]:
         """Return what is there, about `size` bytes at most; wait where there is nothing; nothing at the end."""

@@ -1,14 +1,44 @@
-"""The newest bytes of a fill, kept in memory for readers at its tip."""
+"""What fills hold in memory: the newest bytes, for readers at the tip, and what is on its way to each reader."""
 
 from collections import deque
+from typing import Final
+
+WINDOW: Final = 4 << 20
+"""Bytes that readers at the tip share in memory: what one of them falls behind before it reads the file."""
+
+_WINDOWS: Final = 32 << 20
+_LEAST_WINDOW: Final = 256 << 10
+_SEGMENTS: Final = 8 << 20
+_LEAST_SEGMENT: Final = 32 << 10
+
+
+class Shares:
+    """What the fills of one process may hold in memory, shared out evenly: it does not grow with them.
+
+    `fills` and `readers` count those there are.
+    """
+
+    def __init__(self) -> None:
+        """Begin without fills."""
+        self.fills = 0
+        self.readers = 0
+
+    @property
+    def window(self) -> int:
+        """Return how many of its newest bytes a fill may keep."""
+        return max(_LEAST_WINDOW, min(WINDOW, _WINDOWS // max(1, self.fills)))
+
+    def segment(self, most: int) -> int:
+        """Return how many bytes, `most` at the most, a reader may take at a time: a slow client holds on to them."""
+        return min(most, max(_LEAST_SEGMENT, _SEGMENTS // max(1, self.readers)))
 
 
 class Window:
     """Keep the last `limit` bytes (or one chunk, where that is longer), in the chunks in which they came."""
 
     def __init__(self, limit: int) -> None:
-        """Start empty."""
-        self._limit = limit
+        """Start empty; `limit` may be changed."""
+        self.limit = limit
         self._chunks: deque[tuple[int, bytes]] = deque()
         self._size = 0
 
@@ -16,7 +46,7 @@ class Window:
         """Add the bytes from `position` on, which is where the last chunk ended; drop the oldest."""
         self._chunks.append((position, chunk))
         self._size += len(chunk)
-        while self._size > self._limit and len(self._chunks) > 1:
+        while self._size > self.limit and len(self._chunks) > 1:
             _, oldest = self._chunks.popleft()
             self._size -= len(oldest)
 

@@ -36,3 +36,15 @@ class DurableFolders:
             folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
         self._durable.add(folder)
+
+    def move(self, path: Path, target: Path) -> None:
+        """Move a file into a folder that is durable, which is made if it is missing. Blocks."""
+        if target.parent in self._durable:
+            try:
+                path.replace(target)
+            except FileNotFoundError:
+                pass  # the folder was removed under a running server
+            else:
+                return
+        self.make(target.parent)
+        path.replace(target)

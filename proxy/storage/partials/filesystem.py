@@ -39,6 +39,7 @@ from proxy.storage.partials.record import (
     write_record,
 )
 from proxy.storage.threads import Threads
+from proxy.storage.writeback import Writeback
 
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _VECTORS: Final = 512  # at most IOV_MAX (1024) buffers a call
@@ -102,6 +103,7 @@ class FilesystemPartial:
         self._control: Descriptor | None = None
         self._part: Descriptor | None = None
         self._origin_size = 0
+        self._writeback = Writeback()
         self._store = store
         self._blob_path = store.layout.blob(digest)
         self._control_path = store.layout.control(digest)
@@ -154,6 +156,10 @@ class FilesystemPartial:
         """Make the bytes the stored blob."""
         await self._store.threads.run(self._commit)
 
+    async def store(self, total: int, origin: Origin, chunks: Sequence[bytes]) -> None:
+        """Begin, append and commit by one hop to a thread: for a small blob the hops are most of the work."""
+        await self._store.threads.run(self._store_whole, total, origin, chunks)
+
     async def abandon(self, state: State) -> None:
         """Tell followers and remove the files; the bytes stay readable for who has them open."""
         await self._store.threads.run(self._abandon, state)
@@ -176,13 +182,20 @@ class FilesystemPartial:
         if self._open_blob():
             return
         with writing(self._control_path.parent):
-            self._store.folders.make(self._control_path.parent)
-            self._control = Descriptor(os.open(self._control_path, _FLAGS | os.O_CREAT, 0o600))
+            self._control = Descriptor(self._open_control())
         if not self._lock():
             self._look()
         elif self._is_current():
             self._claim()
         # Otherwise its last owner unlinked it between our open and our lock: whoever comes now makes another.
+
+    def _open_control(self) -> int:
+        try:
+            return os.open(self._control_path, _FLAGS | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            # Not durably: nothing that is on its way outlives a power cut.
+            self._control_path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(self._control_path, _FLAGS | os.O_CREAT, 0o600)
 
     def _claim(self) -> None:
         """Own what there is, unless it has ended."""
@@ -195,9 +208,6 @@ class FilesystemPartial:
             # An owner that died before it had tidied up; or a power cut, after which bytes may be holes.
             self._remove()
         else:
-            if record is None or record.total is None:
-                # Nothing is known of bytes that may be there.
-                self._part_path.unlink(missing_ok=True)
             try:
                 self._own(record)
             except BaseException:
@@ -252,7 +262,7 @@ class FilesystemPartial:
     def _own(self, record: Record | None) -> None:
         if self._part is None:
             with writing(self._part_path):
-                self._part = Descriptor(os.open(self._part_path, _FLAGS | os.O_CREAT, 0o600))
+                self._part = Descriptor(self._open_part(record))
         if record is not None:
             with self._part.use() as part, self._locked() as control:
                 self._see(record)
@@ -260,6 +270,16 @@ class FilesystemPartial:
                 self.origin = read_origin(control, record)
                 self._origin_size = record.origin_size
         self.state = State.OWNED
+
+    def _open_part(self, record: Record | None) -> int:
+        if record is not None and record.total is not None:
+            return os.open(self._part_path, _FLAGS | os.O_CREAT, 0o600)
+        # Nothing is known of bytes that may be there.
+        try:
+            return os.open(self._part_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            self._part_path.unlink(missing_ok=True)
+            return os.open(self._part_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
 
     def _see(self, record: Record) -> None:
         self.total = record.total
@@ -286,6 +306,7 @@ class FilesystemPartial:
             watermark = _write_all(part, chunks, self.watermark)
             self._write_record(control, Stage.FILLING, watermark)
             self.watermark = watermark
+            self._writeback.reach(part, watermark)
 
     def _write_ahead(self, position: int, chunks: Sequence[bytes]) -> None:
         if self._part is None:
@@ -305,14 +326,30 @@ class FilesystemPartial:
         with writing(self._blob_path), self._part.use() as part, self._locked() as control:
             if os.fstat(part).st_size != self.watermark:
                 raise OSError(errno.EIO, "the file is longer than what was written to it", str(self._part_path))
-            self._store.folders.make(self._blob_path.parent)
-            os.fchmod(part, READ_ONLY)
-            os.fsync(part)
-            self._part_path.replace(self._blob_path)
-            sync_folder(self._blob_path.parent)
-            sync_folder(self._part_path.parent)
-            self._write_record(control, Stage.COMMITTED, self.watermark)
-            self._control_path.unlink(missing_ok=True)
+            self._put_in_place(part, control)
+
+    def _store_whole(self, total: int, origin: Origin, chunks: Sequence[bytes]) -> None:
+        """Write, commit, and nothing else: each call to the kernel is a fight for the interpreter when it returns.
+
+        There is no record before that of the commit. So whoever comes after an owner that died in here knows nothing of
+        the bytes, and throws them away, as those of an owner that died before its first record (`_open_part`).
+        """
+        if self._part is None:
+            raise AssertionError("an owned partial is open")
+        with writing(self._blob_path), self._part.use() as part, self._locked() as control:
+            self.total, self.origin = total, origin
+            self.watermark = _write_all(part, chunks, 0)
+            self._put_in_place(part, control)
+
+    def _put_in_place(self, part: int, control: int) -> None:
+        os.fchmod(part, READ_ONLY)
+        os.fsync(part)
+        self._store.folders.move(self._part_path, self._blob_path)
+        # Not the folder that it left: should a power cut bring the old name back, `_claim` removes it, by the boot
+        # id in the record, or where there is no record.
+        sync_folder(self._blob_path.parent)
+        self._write_record(control, Stage.COMMITTED, self.watermark)
+        self._control_path.unlink(missing_ok=True)
         self.state = State.COMMITTED
         self.release()
 

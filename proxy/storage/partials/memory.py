@@ -122,6 +122,12 @@ class MemoryPartial:
             await writer.commit()
         self._end(State.COMMITTED)
 
+    async def store(self, total: int, origin: Origin, chunks: Sequence[bytes]) -> None:
+        """Begin, append and commit at once."""
+        await self.begin(total, origin)
+        await self.append(chunks)
+        await self.commit()
+
     async def abandon(self, state: State) -> None:
         """Tell followers and remove the bytes."""
         self._end(state)

@@ -10,11 +10,12 @@ from proxy.core.rules import Resolution
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamFailure
 from proxy.model.media_types import OCI_INDEX, OCI_MANIFEST
-from proxy.model.reference import Tag
-from proxy.model.rule import Completion
+from proxy.model.reference import RepositoryName, Tag
+from proxy.model.rule import Completion, Provenance
 from proxy.storage.partials.memory import MemoryPartialStore
 from tests.support.background import until
 from tests.support.documents import LAYER_TYPE, descriptor, image, index
+from tests.support.filling_metadata import FillingMetadata
 from tests.unit.core.conftest import Bench
 
 BASE, TOP, CONFIG = b"the base layer", b"the top layer", b'{"architecture":"amd64"}'
@@ -104,6 +105,44 @@ async def test_an_image_is_completed_once_for_all_its_layers(bench: CompletionBe
     for content in (BASE, TOP, BASE):
         await bench.pull(content)
     assert bench.outcomes() == {"completed": 1}
+
+
+class NotingMetadata(FillingMetadata):
+    """Metadata that note of which blobs they were asked who names them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Digest] = []
+
+    async def manifests_naming(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None
+    ) -> list[Digest]:
+        self.asked.append(digest)
+        return await super().manifests_naming(repository, digest, provenance)
+
+
+async def test_who_names_a_blob_is_asked_once_an_image(bench: CompletionBench) -> None:
+    metadata = bench.metadata = NotingMetadata()
+    bench.start()
+    bench.put(IMAGE)
+    await bench.serve(Tag("latest"))
+    for content in (CONFIG, BASE, TOP):
+        await bench.pull(content)
+    assert metadata.asked == [Digest.of(CONFIG)]
+    assert bench.outcomes() == {"completed": 1}
+
+
+async def test_who_names_a_blob_is_asked_again_once_another_image_was_served(bench: CompletionBench) -> None:
+    metadata = bench.metadata = NotingMetadata()
+    bench.start()
+    bench.put(ARM)
+    bench.put(IMAGE, name="other")
+    await bench.serve(Digest.of(ARM))
+    await bench.pull(b'{"architecture":"arm64"}')
+    await bench.serve(Tag("other"))
+    await bench.pull(BASE)
+    assert metadata.asked == [Digest.of(b'{"architecture":"arm64"}'), Digest.of(BASE)]
+    assert await bench.stored(TOP, b"the top layer for arm") == [True, False]
 
 
 async def test_an_image_that_is_whole_needs_nothing(bench: CompletionBench) -> None:

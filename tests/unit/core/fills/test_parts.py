@@ -8,11 +8,15 @@ import pytest
 
 from proxy.core.fills.fill import Fill
 from proxy.core.fills.hashing import PrefixHash, update
+from proxy.core.fills.room import Room
 from proxy.core.fills.transfer import DiscontinuityError, Pipe, chunks_from, together
-from proxy.core.fills.window import Window
+from proxy.core.fills.window import WINDOW, Shares, Window
+from proxy.core.ports import StorageFullError
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError
+from proxy.storage.blobs import MemoryBlobStore
 from tests.support.background import started
+from tests.support.clock import FakeClock
 from tests.support.routes import Answer, ScriptedRoute, broken
 
 
@@ -49,6 +53,81 @@ class TestWindow:
         chunk = b"0123456789"
         window.append(0, chunk)
         assert window.pieces(0, 10)[0] is chunk
+
+
+class TestShares:
+    def test_a_few_fills_and_readers_have_all_they_want(self) -> None:
+        shares = Shares()
+        shares.fills, shares.readers = 8, 32
+        assert shares.window == WINDOW
+        assert shares.segment(256 << 10) == 256 << 10
+
+    @pytest.mark.parametrize("count", [1, 10, 100, 1000, 100_000])
+    def test_what_all_of_them_hold_is_bounded_until_each_has_the_least(self, count: int) -> None:
+        shares = Shares()
+        shares.fills = shares.readers = count
+        assert count * shares.window <= max(32 << 20, count * (256 << 10))
+        assert count * shares.segment(256 << 10) <= max(8 << 20, count * (32 << 10))
+        assert shares.segment(700) == 700
+
+    def test_a_fill_and_its_readers_are_counted_as_long_as_they_are_there(self) -> None:
+        shares = Shares()
+        fill = Fill(Digest.of(b"x"), None, shares=shares)
+        fill.join(ScriptedRoute(b"x"))
+        assert (shares.fills, shares.readers) == (1, 1)
+        fill.end()
+        fill.leave()
+        assert (shares.fills, shares.readers) == (0, 0)
+
+    async def test_readers_at_the_tip_share_large_pieces(self) -> None:
+        fill = Fill(Digest.of(b"x"), None)
+        piece = bytes(100 << 10)
+        fill.promise(1 << 20)
+        fill.extend([piece, b"small", b"small"])
+        assert await fill.read(0, 256 << 10) is piece
+        assert await fill.read(len(piece), 256 << 10) == b"smallsmall"
+
+
+class TestRoom:
+    async def test_the_device_is_not_looked_at_for_each_of_many_small_blobs(self) -> None:
+        clock, blobs = FakeClock(), LookedAt(2 << 30)
+        room = Room(blobs, clock, 0)
+        fills = [Fill(Digest.of(b"x"), None) for _ in range(10)]
+        for fill in fills:
+            await room.admit(fill, 1000)
+            room.drop(fill)
+        assert blobs.looks == 1
+        clock.advance(2)
+        await room.admit(fills[0], 1000)
+        assert blobs.looks == 2
+
+    async def test_the_device_is_looked_at_each_time_where_room_is_scarce(self) -> None:
+        blobs = LookedAt(1500)
+        room = Room(blobs, FakeClock(), 0)
+        first, second = (Fill(Digest.of(b"x"), None) for _ in range(2))
+        await room.admit(first, 1000)
+        with pytest.raises(StorageFullError):
+            await room.admit(second, 1000)
+        assert blobs.looks == 2
+
+    async def test_what_was_admitted_since_the_last_look_is_counted(self) -> None:
+        blobs = LookedAt((1 << 30) + 2500)
+        room = Room(blobs, FakeClock(), 0)
+        for _ in range(3):
+            fill = Fill(Digest.of(b"x"), None)
+            await room.admit(fill, 1000)
+            room.drop(fill)
+        assert blobs.looks == 2
+
+
+class LookedAt(MemoryBlobStore):
+    """A store that counts the looks at its free space."""
+
+    looks = 0
+
+    async def free(self) -> int:
+        self.looks += 1
+        return await super().free()
 
 
 class TestPipe:

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from proxy.core.fills.fill import WINDOW
 from proxy.core.fills.ports import Origin
+from proxy.core.fills.window import WINDOW
 from proxy.model.digest import Digest
 from tests.support.background import started, until
 from tests.support.fills import CONTENT, DIGEST, FillBench, read, read_some

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -110,6 +111,50 @@ async def test_bytes_without_a_sound_record_are_not_trusted(
     await heir.commit()
     heir.close()
     assert layout.blob(DIGEST).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("follows", [True, False])
+async def test_bytes_of_an_owner_that_died_while_it_stored_at_once_are_thrown_away(
+    store: FilesystemPartialStore, layout: Layout, *, follows: bool
+) -> None:
+    owner = await store.open(DIGEST)
+    followers = [await store.open(DIGEST)] if follows else []
+    layout.part(DIGEST).write_bytes(DATA + b"more")  # written, and not yet moved
+    owner.close()
+    successor = followers[0] if followers else await store.open(DIGEST)
+    await taken_over(successor)
+    assert (successor.total, successor.watermark) == (None, 0)
+    await successor.store(len(DATA), ORIGIN, [DATA])
+    assert layout.blob(DIGEST).read_bytes() == DATA
+    successor.close()
+
+
+async def test_a_small_blob_that_cannot_be_moved_is_whole_and_can_be_committed_later(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    layout.blobs.parent.mkdir(parents=True, exist_ok=True)
+    layout.blobs.write_bytes(b"in the way")
+    with pytest.raises(FileExistsError):
+        await owner.store(len(DATA), ORIGIN, [DATA])
+    assert (owner.state, owner.total, owner.watermark) == (State.OWNED, len(DATA), len(DATA))
+    assert await owner.read(0, len(DATA)) == DATA
+    layout.blobs.unlink()
+    await owner.commit()
+    assert layout.blob(DIGEST).read_bytes() == DATA
+    owner.close()
+
+
+async def test_folders_removed_under_a_running_server_are_made_again(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    for _ in range(2):
+        owner = await store.open(DIGEST)
+        await owner.store(len(DATA), ORIGIN, [DATA])
+        owner.close()
+        assert layout.blob(DIGEST).read_bytes() == DATA
+        shutil.rmtree(layout.blobs)
+        shutil.rmtree(layout.fills)
 
 
 @pytest.mark.parametrize("stage", [Stage.UNCACHED, Stage.FAILED, Stage.DISCARDED, Stage.COMMITTED])

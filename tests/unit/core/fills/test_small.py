@@ -1,0 +1,145 @@
+"""Small blobs: written at once where all of it comes in a moment, and as any other where it does not."""
+
+import pytest
+from pydantic import ByteSize
+
+from proxy.core.fills.ports import Origin, State
+from proxy.core.ports import StorageFullError
+from proxy.core.sources import TransferError
+from proxy.model.digest import Digest
+from proxy.storage.partials import MemoryPartialStore
+from proxy.storage.partials.memory import MemoryPartial
+from tests.support.background import started
+from tests.support.clock import FakeClock
+from tests.support.fills import CONTENT, DIGEST, FillBench, read, read_some
+from tests.support.routes import Answer, Gate, ScriptedRoute
+
+EMPTY = Digest.of(b"")
+
+
+class WatchedPartialStore(MemoryPartialStore):
+    """A store that notes what is called, and whose calls named in `full` find no room."""
+
+    def __init__(self, bench: FillBench) -> None:
+        super().__init__(bench.blobs)
+        self.calls: list[str] = []
+        self.full: set[str] = set()
+
+    async def open(self, digest: Digest) -> MemoryPartial:
+        partial = await super().open(digest)
+        return WatchedPartial(partial, self) if partial.state is State.OWNED else partial
+
+    def note(self, call: str) -> None:
+        self.calls.append(call)
+        if call in self.full:
+            raise StorageFullError("the store is full")
+
+
+class WatchedPartial(MemoryPartial):
+    def __init__(self, partial: MemoryPartial, store: WatchedPartialStore) -> None:
+        self.__dict__.update(partial.__dict__)
+        self.watched = store
+
+    async def begin(self, total: int, origin: Origin) -> None:
+        self.watched.note("begin")
+        await super().begin(total, origin)
+
+    async def append(self, chunks: list[bytes]) -> None:  # type: ignore[override] # the test has only lists
+        self.watched.note("append")
+        await super().append(chunks)
+
+    async def commit(self) -> None:
+        self.watched.note("commit")
+        await super().commit()
+
+    async def store(self, total: int, origin: Origin, chunks: list[bytes]) -> None:  # type: ignore[override] # as above
+        self.watched.note("store")
+        await super().store(total, origin, chunks)
+
+
+@pytest.fixture
+async def bench(bench: FillBench) -> FillBench:
+    """A bench on which the content is small."""
+    bench.settings = bench.settings.model_copy(update={"batch": ByteSize(1 << 20)})
+    bench.partials = WatchedPartialStore(bench)
+    return bench
+
+
+def watched(bench: FillBench) -> WatchedPartialStore:
+    assert isinstance(bench.partials, WatchedPartialStore)
+    return bench.partials
+
+
+async def test_a_small_blob_is_stored_by_one_call(bench: FillBench) -> None:
+    assert await read(await bench.fills.open(DIGEST, ScriptedRoute(CONTENT))) == CONTENT
+    await bench.settled()
+    assert watched(bench).calls == ["store", "begin", "append", "commit"]  # the last three by the first
+    assert await bench.stored() == CONTENT
+    assert bench.metric("pullthrough_bytes_total", flow="stored") == len(CONTENT)
+
+
+async def test_a_blob_without_bytes_is_stored_by_one_call(bench: FillBench) -> None:
+    assert await read(await bench.fills.open(EMPTY, ScriptedRoute(b""))) == b""
+    await bench.settled()
+    assert watched(bench).calls[0] == "store"
+    assert await bench.stored(EMPTY) == b""
+
+
+async def test_what_has_come_of_a_slow_small_blob_can_be_read(bench: FillBench) -> None:
+    gate = Gate()
+    source = await bench.fills.open(DIGEST, ScriptedRoute(CONTENT, Answer(gates={4000: gate})))
+    assert await read_some(source, 4000) == CONTENT[:4000]
+    assert watched(bench).calls == ["begin", "append"]
+    gate.open()
+    assert await read(source) == CONTENT
+    assert await bench.stored() == CONTENT
+
+
+async def test_what_has_come_of_a_broken_small_blob_is_gone_on_from(bench: FillBench) -> None:
+    route = ScriptedRoute(CONTENT, Answer(breaks=4000))
+    assert await read(await bench.fills.open(DIGEST, route)) == CONTENT
+    assert route.requests == [0, 4000]
+
+
+async def test_another_process_reads_a_small_blob(bench: FillBench, clock: FakeClock) -> None:
+    del clock
+    gate = Gate()
+    route = ScriptedRoute(CONTENT, Answer(before=gate))
+    ours = started(bench.fills.open(DIGEST, route))
+    await gate.reached.wait()
+    theirs = started(bench.process().open(DIGEST, ScriptedRoute(b"never asked")))
+    gate.open()
+    assert await read(await ours) == CONTENT
+    assert await read(await theirs) == CONTENT
+    assert route.requests == [0]
+
+
+async def test_wrong_bytes_of_a_small_blob_are_not_stored(bench: FillBench) -> None:
+    source = await bench.fills.open(DIGEST, ScriptedRoute(b"?" * len(CONTENT)))
+    with pytest.raises(TransferError):
+        await read(source)
+    assert "store" not in watched(bench).calls
+    assert await bench.stored() is None
+    assert bench.partials.partials == {}
+
+
+@pytest.mark.parametrize("full", ["store", "commit"])
+async def test_a_small_blob_that_cannot_be_kept_is_read_from_memory(bench: FillBench, full: str) -> None:
+    watched(bench).full = {full, "commit"}
+    route = ScriptedRoute(CONTENT)
+    assert await read(await bench.fills.open(DIGEST, route)) == CONTENT
+    await bench.settled()
+    assert route.requests == [0]
+    assert await bench.stored() is None
+    assert bench.partials.partials == {}
+
+
+@pytest.mark.parametrize("full", ["begin", "append"])
+async def test_a_small_blob_that_cannot_be_written_is_passed_through(bench: FillBench, full: str) -> None:
+    watched(bench).full = {full}
+    route = ScriptedRoute(CONTENT)
+    assert await read(await bench.fills.open(DIGEST, route)) == CONTENT
+    await bench.settled()
+    assert route.requests == [0, 0]
+    assert await bench.stored() is None
+    assert bench.partials.partials == {}
