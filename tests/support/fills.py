@@ -21,7 +21,7 @@ from proxy.telemetry.metrics import Metrics
 from tests.support.background import until
 from tests.support.clock import FakeClock
 
-CONTENT = bytes((index * 7 + index // 251) % 256 for index in range(10_000))
+CONTENT = bytes((index * 7 + index // 251) % 256 for index in range(12_000))
 DIGEST = Digest.of(CONTENT)
 
 

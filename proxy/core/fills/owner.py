@@ -9,7 +9,7 @@ import structlog
 from proxy.config.settings import FillSettings
 from proxy.core.fills.fill import Fill, Phase
 from proxy.core.fills.hashing import PrefixHash, update
-from proxy.core.fills.parallel import LARGE, ParallelTransfer
+from proxy.core.fills.parallel import LARGE, ParallelTransfer, even_piece
 from proxy.core.fills.ports import Origin, Partial, State
 from proxy.core.fills.room import Room
 from proxy.core.fills.spans import Spans
@@ -191,6 +191,7 @@ class Owner:
             return None
         if total - start <= LARGE * piece and not self._ahead:
             return None
+        piece = even_piece(total, route.parallel, piece)
         return min(start + piece, self._ahead.missing(start, total)[0].stop)
 
     async def _write(self, partial: Partial, pipe: Pipe) -> None:

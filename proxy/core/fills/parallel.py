@@ -35,6 +35,14 @@ _BATCHES = 4
 _log = structlog.get_logger(__name__)
 
 
+def even_piece(total: int, connections: int, most: int) -> int:
+    """Return how many of `total` bytes, `most` at the most, to ask for at a time: so that all connections end at once.
+
+    Of five pieces to four connections, the last would come by one of them while three have nothing to do.
+    """
+    return -(-total // (connections * -(-total // (connections * most))))
+
+
 class Pieces:
     """The parts of a blob that nobody fetches yet, handed out in order."""
 
@@ -146,7 +154,8 @@ class ParallelTransfer:
         self._ahead = ahead
         self._settings = settings
         self._metrics = metrics
-        self._pieces = Pieces([], settings.piece)
+        self._piece = settings.piece
+        self._pieces = Pieces([], self._piece)
         self._arrivals = Arrivals(_BATCHES * settings.batch)
         self._total = 0
         self._validator = ""
@@ -162,7 +171,8 @@ class ParallelTransfer:
         """
         self._total, self._validator = body.total, body.validator
         missing = self._ahead.missing(self._partial.watermark, body.total)
-        self._pieces = Pieces(missing, self._settings.piece)
+        self._piece = even_piece(body.total, self._route.parallel, self._settings.piece)
+        self._pieces = Pieces(missing, self._piece)
         first = self._pieces.take()
         if first.stop > body.stop:
             self._pieces.put_back([Span(body.stop, first.stop)])
@@ -199,7 +209,7 @@ class ParallelTransfer:
 
     async def _next(self) -> Span | None:
         """Wait for a piece that may be begun; None where there will be none."""
-        reach = _AHEAD * self._route.parallel * self._settings.piece
+        reach = _AHEAD * self._route.parallel * self._piece
         while True:
             first = self._pieces.first
             if first is not None and first < self._partial.watermark + reach:
