@@ -258,7 +258,7 @@ def test_what_a_deleted_rule_has_cached_is_served_and_nothing_else(registry: Reg
     publish(quay, "org/ruled", "2")
     publish(quay, "org/never", "1")
     registry.aws.rule("quay", "quay.io")
-    assert registry.pull("quay/org/ruled") == digest
+    assert registry.pull_for_good("quay/org/ruled") == digest
     quay.journal.clear()
 
     registry.aws.ecr.delete_pull_through_cache_rule(ecrRepositoryPrefix="quay")
@@ -275,7 +275,7 @@ def test_what_two_rules_have_cached_of_one_upstream_is_each_ones_own(registry: R
     digest = publish(registry.upstreams["quay"], "org/shared", "1")
     registry.aws.rule("first", "quay.io")
     registry.aws.rule("second", "quay.io")
-    assert registry.pull("first/org/shared") == registry.pull("second/org/shared") == digest
+    assert registry.pull_for_good("first/org/shared") == registry.pull_for_good("second/org/shared") == digest
 
     for prefix in ("first", "second"):
         registry.aws.ecr.delete_pull_through_cache_rule(ecrRepositoryPrefix=prefix)
@@ -293,7 +293,7 @@ def test_a_repository_that_is_deleted_and_pulled_again_is_whole(registry: Regist
 
     registry.aws.ecr.delete_repository(repositoryName="quay/org/again", force=True)
     assert "quay/org/again" not in registry.aws.repositories()
-    assert registry.pull("quay/org/again") == digest
+    assert registry.pull_for_good("quay/org/again") == digest
     registry.aws.ecr.delete_pull_through_cache_rule(ecrRepositoryPrefix="quay")
 
     assert registry.pull("quay/org/again") == digest

@@ -154,6 +154,6 @@ def test_a_start_with_another_key_tells_which_secrets_it_does_not_open(tmp_path:
     key.unlink()
     with server:
         server.process.wait_until(lambda: bool(server.events("secrets.not_readable")), "it says so")
-    (told,) = server.events("secrets.not_readable")
+    told = server.events("secrets.not_readable")[0]  # each worker says so
     assert (told["names"], told["level"]) == (["ecr-pullthroughcache/hub"], "error")
     assert "key" in told["remedy"]

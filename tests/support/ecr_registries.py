@@ -38,6 +38,22 @@ class Registry:
     def pull(self, repository: str, reference: str = "1") -> str:
         return pull(self.server.port, repository, reference)
 
+    def pull_for_good(self, repository: str) -> str:
+        """Pull an image of two blobs; return once every process may serve them, whatever becomes of the rule."""
+        digest = self.pull(repository)
+        self.server.process.wait_until(lambda: self._proofs(repository) >= 2, f"{repository} has its blobs")
+        return digest
+
+    def _proofs(self, repository: str) -> int:
+        query = (
+            "SELECT count(*) FROM proofs JOIN provenances ON provenances.id = provenance_id "
+            "JOIN repositories ON repositories.id = repository_id WHERE name = ?"
+        )
+        with closing(sqlite3.connect(self.server.layout.database, timeout=30)) as database:
+            (count,) = database.execute(query, (repository,)).fetchone()
+        assert isinstance(count, int)
+        return count
+
     def ask(self, repository: str, reference: str = "1") -> Answer:
         """Return what a client that asks for a manifest is answered."""
         return Pusher(self.server.port, repository).manifest(reference)
