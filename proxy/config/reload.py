@@ -1,11 +1,12 @@
 """The configuration taken over by a running server: when its file changes, or on SIGHUP."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import structlog
-from watchfiles import Change, awatch
 
 from proxy.config.checks import check_together
 from proxy.config.faults import ConfigurationError, Fault
@@ -15,6 +16,24 @@ from proxy.config.settings import LIVE, Settings
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS: Final = 0.5
+_SETTLED_SECONDS: Final = 0.05
+"""How long a file is left alone that was written a moment ago: the clock of files goes in steps of milliseconds."""
+
+
+class _State(NamedTuple):
+    """What tells a file that was changed, or exchanged for another, from what it was."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    def is_settled(self) -> bool:
+        """Tell whether a change from now on would show. What is from the future was stamped by another clock."""
+        return not 0 <= time.time() - self.changed / 1e9 < _SETTLED_SECONDS
 
 
 class Reloader:
@@ -37,6 +56,8 @@ class Reloader:
     ) -> None:
         """Begin with `settings` in force, as they were loaded from `path` and `environ`."""
         self.current = settings
+        self.look_every = _LOOK_SECONDS
+        """Seconds between two looks of `watch` at the file."""
         self._path = path
         self._apply = apply
         self._metrics = metrics
@@ -51,8 +72,6 @@ class Reloader:
 
     async def run(self) -> None:
         """Reload whenever the file changes or a reload is requested, until cancelled."""
-        # What was saved after the start read the file and before the watch began would go unseen.
-        self.request()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.watch(), name="watch the configuration")
             group.create_task(self._serve_requests(), name="reload the configuration on request")
@@ -81,25 +100,31 @@ class Reloader:
             return not refused
 
     async def watch(self) -> None:
-        """Reload whenever the file changes, until cancelled; return where its folder cannot be watched."""
-        # The folder, not the file: editors and Kubernetes replace files, and a watch on the old one would see nothing.
-        folder = self._path.absolute().parent
-        try:
-            async for _ in awatch(folder, watch_filter=self._concerns, recursive=False):
+        """Reload at once, as the file may have changed since it was read, then whenever it changes, until cancelled."""
+        # Looking costs nothing to speak of. The kernel tells of folders only, since editors and Kubernetes replace
+        # files: it would wake this process for each line of a log beside the file. And it tells of no network disk.
+        seen: _State | str | None = None
+        while True:
+            found = await asyncio.to_thread(_look, self._path)
+            if found != seen and (isinstance(found, str) or found.is_settled()):
+                seen = found
                 await self.reload()
-        except (OSError, RuntimeError) as error:  # no folder, no inotify watches left: SIGHUP still works
-            _log.warning("config.not_watched", path=str(self._path), error=str(error), remedy="reload by SIGHUP")
-
-    def _concerns(self, _change: Change, path: str) -> bool:
-        # A ConfigMap is a link to ..data/NAME, and only the link ..data changes (kubernetes.io, "Mounted ConfigMaps
-        # are updated automatically").
-        return Path(path).name in {self._path.name, "..data"}
+            await asyncio.sleep(self.look_every)
 
     async def _serve_requests(self) -> None:
         while True:
             await self._asked.wait()
             self._asked.clear()
             await self.reload()
+
+
+def _look(path: Path) -> _State | str:
+    """Return how the file is that a path, with its links, leads to now, or why there is none."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return str(error)
+    return _State(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def settle(running: Settings, wanted: Settings, path: Path, check: Check | None = None) -> Settings:

@@ -1,7 +1,8 @@
 """A running server takes over what it can, refuses what needs a restart, and survives a broken file."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,15 @@ class Server:
         self.applied: list[Settings] = []
         self.metrics = Metrics()
         self.happened = asyncio.Event()
+        path.parent.mkdir(exist_ok=True)
         self.write(text)
-        self.reloader = Reloader(path, load_settings(path, {}), self._apply, self.metrics, {}, RuleSet.of)
+        self.follow(path)
+
+    def follow(self, path: Path) -> None:
+        """Begin anew, with the file as that path leads to it."""
+        settings = load_settings(path, {})
+        self.reloader = Reloader(path, settings, self._apply, self.metrics, {}, RuleSet.of)
+        self.reloader.look_every = 0.01
 
     def write(self, text: str) -> None:
         # As editors do: a new file in place of the old one.
@@ -38,6 +46,12 @@ class Server:
     def _apply(self, settings: Settings) -> None:
         self.applied.append(settings)
         self.happened.set()
+
+    async def until(self, prefixes: list[str]) -> None:
+        """Return once these rules are in force."""
+        while self.prefixes != prefixes:
+            await asyncio.wait_for(self.happened.wait(), 30)
+            self.happened.clear()
 
     @property
     def ok(self) -> float | None:
@@ -65,16 +79,18 @@ def guarded(tmp_path: Path) -> Server:
 
 
 @pytest.fixture
-def mirrored(tmp_path: Path) -> Server:
-    return Server(tmp_path / "mirrored.yaml", f"{BASE}mirrors: [{{port: 0, rule: a}}]")
+def linked(tmp_path: Path) -> Server:
+    """As Kubernetes mounts a ConfigMap: NAME leads to ..data/NAME, and only the link ..data is exchanged."""
+    server = Server(tmp_path / "1" / "c.yaml")
+    (tmp_path / "..data").symlink_to("1")
+    (tmp_path / "c.yaml").symlink_to("..data/c.yaml")
+    server.follow(tmp_path / "c.yaml")
+    return server
 
 
 @pytest.fixture
-def unwatchable(tmp_path: Path) -> Server:
-    server = Server(tmp_path / "c.yaml")
-    server.path = tmp_path / "gone" / "c.yaml"
-    server.reloader = Reloader(server.path, server.reloader.current, server.applied.append, server.metrics, {})
-    return server
+def mirrored(tmp_path: Path) -> Server:
+    return Server(tmp_path / "mirrored.yaml", f"{BASE}mirrors: [{{port: 0, rule: a}}]")
 
 
 @pytest.fixture
@@ -223,26 +239,67 @@ async def test_a_rule_that_a_running_mirror_needs_cannot_go_without_a_restart(
     )
 
 
-async def test_what_is_saved_while_it_runs_is_taken_over_with_and_without_a_request(server: Server) -> None:
-    running = asyncio.get_running_loop().create_task(server.reloader.run())
+@asynccontextmanager
+async def running(server: Server) -> AsyncIterator[None]:
+    task = asyncio.get_running_loop().create_task(server.reloader.run())
     try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def naming(prefix: str) -> str:
+    """Return a configuration with one rule."""
+    return f"server: {{port: 0}}\nrules: [{{prefix: {prefix}, upstream: x.example}}]\n"
+
+
+async def test_what_is_saved_while_it_runs_is_taken_over_with_and_without_a_request(server: Server) -> None:
+    async with running(server):
         for prefix, ask in (("b", False), ("c", True), ("d", False)):
-            server.write(f"server: {{port: 0}}\nrules: [{{prefix: {prefix}, upstream: x.example}}]\n")
+            server.write(naming(prefix))
             if ask:
                 server.reloader.request()
-            while server.prefixes != [prefix]:
-                await asyncio.wait_for(server.happened.wait(), 30)
-                server.happened.clear()
-    finally:
-        running.cancel()
-        await asyncio.wait([running])
+            await server.until([prefix])
 
 
-async def test_a_folder_that_cannot_be_watched_leaves_reloads_on_request(
-    unwatchable: Server, logs: list[EventDict]
-) -> None:
-    await unwatchable.reloader.watch()
-    assert [event["event"] for event in logs] == ["config.not_watched"]
+async def test_a_file_that_is_written_in_place_again_and_again_is_taken_over_as_it_is_left(server: Server) -> None:
+    async with running(server):
+        for prefix in "bcde":
+            # Of one length and at once, as far as the clock of files can tell.
+            server.path.write_text(naming(prefix), encoding="utf-8")
+            await server.reloader.reload()
+        await server.until(["e"])
+        server.path.write_text(naming("f"), encoding="utf-8")
+        await server.until(["f"])
+
+
+async def test_a_file_behind_a_link_is_taken_over_when_the_link_is_exchanged(linked: Server, tmp_path: Path) -> None:
+    async with running(linked):
+        (tmp_path / "2").mkdir()
+        (tmp_path / "2" / "c.yaml").write_text(naming("b"), encoding="utf-8")
+        (tmp_path / "..fresh").symlink_to("2")
+        (tmp_path / "..fresh").replace(tmp_path / "..data")
+        await linked.until(["b"])
+
+
+async def test_a_file_that_comes_back_is_taken_over(server: Server, logs: list[EventDict]) -> None:
+    server.path.unlink()
+    async with running(server):
+        await server.reloader.reload()
+        server.write(naming("b"))
+        await server.until(["b"])
+    assert "config.reload_failed" in [event["event"] for event in logs]
+
+
+async def test_what_else_changes_in_the_folder_reloads_nothing(server: Server, logs: list[EventDict]) -> None:
+    async with running(server):
+        for line in range(100):
+            (server.path.parent / "log").write_text(f"{line}", encoding="utf-8")
+            await asyncio.sleep(0)
+        server.write(naming("b"))
+        await server.until(["b"])
+    assert [event["event"] for event in logs] == ["config.reloaded"]
 
 
 def test_merging_takes_nothing_but_the_live_keys() -> None:
