@@ -17,6 +17,7 @@ from proxy.core.access.iam.documents import PolicyDocuments
 from proxy.core.access.identities import Identities
 from proxy.core.access.passwords import PasswordService
 from proxy.core.access.policies import PolicyAuthorizer
+from proxy.core.access.ports import AccessKeys
 from proxy.core.access.rates import Rates
 from proxy.core.access.tokens import BearerTokens
 from proxy.core.access.user_passwords import UserPasswords
@@ -24,11 +25,8 @@ from proxy.core.clock import SystemClock
 from proxy.core.ports import Clock
 from proxy.http.access.authentication import Authenticator
 from proxy.http.access.challenge import Challenges
-from proxy.http.aws.access import Guard
-from proxy.http.aws.signatures import Signatures
 from proxy.identity.access_keys import AccessKeyFile
 from proxy.identity.htpasswd import HtpasswdUsers
-from proxy.identity.oidc.assertions import OidcAssertions
 from proxy.identity.watched import WatchedFile
 from proxy.model.access_keys import KEY_FILE, AccessKey
 from proxy.model.password_file import PASSWORD_FILE, UserEntry
@@ -61,17 +59,25 @@ class _Files:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """What signed requests are verified by, and layer URLs are signed with."""
+
+    keys: AccessKeys
+    tickets: BearerTokens
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """What surfaces ask of access control.
 
-    Without `auth`, there is neither `authentication` nor `guard` (of the AWS APIs), and everyone may do everything.
+    Without `auth`, there is neither `authentication` nor `signing` (of the AWS APIs), and everyone may do everything.
     `configure` takes over what may change in a running server, `request` looks at the files of identities at once.
     """
 
     rates: Rates
     authorizer: Authorizer
     authentication: Authenticator | None = None
-    guard: Guard | None = None
+    signing: Signing | None = None
     client_ca: Path | None = None
     grants: GrantBook | None = None
     files: _Files = _Files()
@@ -121,14 +127,7 @@ async def open_access(settings: Settings, core: Core) -> AsyncIterator[Access]:
                 Challenges(public_url, basic=ecr),
                 lifetime=None if ecr else auth.token_lifetime,
             ),
-            guard=Guard(
-                Signatures(identities.access_keys or _NoKeys(), clock, settings.registry.region, public_url),
-                authorizer,
-                core.rules,
-                core.offloader,
-                rates.admit,
-                tokens,
-            ),
+            signing=Signing(identities.access_keys or _NoKeys(), tokens),
             client_ca=auth.client_ca,
             grants=grants,
             files=files,
@@ -143,6 +142,8 @@ async def _open_identities(auth: AuthSettings, files: _Files, core: Core, clock:
             stack.callback(users.close)
         assertions = None
         if auth.oidc:
+            from proxy.identity.oidc.assertions import OidcAssertions  # noqa: PLC0415 - PyJWT: few starts need it
+
             assertions = await stack.enter_async_context(OidcAssertions(auth.oidc, clock, core.metrics))
         yield Identities(
             users=users,

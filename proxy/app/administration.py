@@ -33,7 +33,6 @@ from proxy.storage.keys import KeyUnusableError, load_or_make_keys, parse_keys
 from proxy.storage.layout import Layout
 from proxy.storage.sealing import AesGcmSealer
 from proxy.telemetry.audit import AuditTrail
-from proxy.upstream.aws_secrets import AwsSecrets
 from proxy.upstream.configured_secrets import ConfiguredSecrets
 
 
@@ -81,8 +80,12 @@ async def open_secrets(
 
 def configured_places(settings: Settings) -> tuple[ConfiguredSecrets, list[SecretPlace]]:
     """Return where secrets are besides the store: in the configuration, and the places that are asked after it."""
-    aws = settings.secrets.aws
-    return ConfiguredSecrets(settings.secrets.values), [AwsSecrets(aws)] if aws is not None else []
+    configured, aws = ConfiguredSecrets(settings.secrets.values), settings.secrets.aws
+    if aws is None:
+        return configured, []
+    from proxy.upstream.aws_secrets import AwsSecrets  # noqa: PLC0415 - boto3: few starts need it
+
+    return configured, [AwsSecrets(aws)]
 
 
 def administer(parts: Parts, secrets: Secrets) -> Administration:
@@ -91,7 +94,7 @@ def administer(parts: Parts, secrets: Secrets) -> Administration:
     interval = parts.settings.registry.lifecycle_interval.total_seconds()
     prober = RuleProber(parts.validator, secrets.resolver)
     rules = RuleAdministration(store, parts.rules, parts.settings, secrets=secrets.resolver, prober=prober, clock=clock)
-    parts.rules.follow(rules.refresh)
+    parts.rules.follow(rules.behind, rules.refresh)
     return Administration(
         identity=identity,
         rules=rules,

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from proxy.app.administration import Parts, Secrets, administer, configured_places, open_secrets
+from proxy.app.audit import audit_trail
 from proxy.app.store import Store, open_store
-from proxy.config.auth import AuthSettings
 from proxy.config.settings import Settings
 from proxy.core.admission import Admission
 from proxy.core.blobs import BlobService
@@ -42,8 +42,7 @@ from proxy.core.warm import ContentMemory, WarmAnswers
 from proxy.model.rule import CacheRule
 from proxy.storage.errors import StoreUnusableError
 from proxy.storage.keys import load_or_make_keys
-from proxy.storage.layout import Layout
-from proxy.telemetry.audit import AuditFile, AuditTrail, NoAudit
+from proxy.telemetry.audit import AuditTrail
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 
@@ -173,15 +172,6 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             audit=audit,
             store=store,
         )
-
-
-def audit_trail(settings: Settings, metrics: Metrics) -> AuditFile | NoAudit:
-    """Return where these settings have audit events written; nothing is opened yet, and the caller closes it."""
-    layout = Layout(settings.storage.path)
-    path = settings.audit.path or (layout.audit if isinstance(settings.auth, AuthSettings) else None)
-    if path is None:
-        return NoAudit()
-    return AuditFile(path, metrics, max_size=settings.audit.max_size, keep=settings.audit.keep)
 
 
 async def validate_rule(settings: Settings, rules: RuleSet, rule: CacheRule, sample: Sample | None) -> Validation:

@@ -17,7 +17,7 @@ from proxy.config.reload import Reloader, changed_keys
 from proxy.config.settings import Settings
 from proxy.core.repeating import repeat
 from proxy.core.rules import RuleSet
-from proxy.http.aws.dispatch import Api
+from proxy.http.aws.entrance import ApiSurface, LateApi
 from proxy.http.listening import Sockets, StartError
 from proxy.http.server import Server
 from proxy.http.services import Services
@@ -29,6 +29,8 @@ from proxy.telemetry.logging import LogControl, configure_logging
 
 _BEAT_SECONDS: Final = 1.0
 _KEEP_TOLD_SECONDS: Final = 0.5
+_GARBAGE: Final = 10_000
+"""New objects after which those in cycles are looked for: few are, so that looking as often as usual finds little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
             core.tasks.spawn("tell the audit trail of the configuration", core.audit.record(event))
 
         reloader = Reloader(post.path, settings, apply, core.metrics, os.environ, RuleSet.of)
-        services = replace(await services_of(settings, core, access), request_log=post.log.request_log)
+        services = replace(services_of(settings, core, access), request_log=post.log.request_log)
         if place is not None:
             exposition = WorkersMetrics(core.metrics, place.folder, place.slot)
             services = replace(services, exposition=exposition)
@@ -137,6 +139,7 @@ async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
         # What is there now stays: a collection that looks at all of it again holds up every request.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_GARBAGE)
         greet(Running(addresses_of(server), settings, core.rules.current.rules))
         await server.wait()
         # No new fill begins; those under way serve the answers that still run, then stay behind as partials.
@@ -151,8 +154,14 @@ async def _beat(place: Place) -> None:
         await asyncio.sleep(_BEAT_SECONDS)
 
 
-async def services_of(settings: Settings, core: Core, access: Access) -> Services:
+def services_of(settings: Settings, core: Core, access: Access) -> Services:
     """Return what the HTTP surfaces need of `core` and `access`, under these settings."""
+
+    def load_api() -> ApiSurface:
+        from proxy.app.api import make_api  # noqa: PLC0415 - botocore and its models: by the first who calls an API
+
+        return make_api(settings, core, access)
+
     return Services(
         rules=core.rules,
         manifests=core.manifests,
@@ -174,7 +183,7 @@ async def services_of(settings: Settings, core: Core, access: Access) -> Service
         client_ca=access.client_ca,
         guarded=settings.auth is None,
         chunk_min_length=settings.uploads.chunk_min_length,
-        api=await asyncio.to_thread(Api, core.administration, core.offloader, settings.server.public_url, access.guard),
+        api=LateApi(load_api, core.tasks),
     )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
+from proxy.cli.audit import Change, tell_audit
 from proxy.cli.exits import refuse
 from proxy.cli.identity_files import discard, edit, entries, load_auth, named
 from proxy.cli.output import show, show_json, show_table
-from proxy.cli.store import Change, tell_audit
 from proxy.config.settings import Settings
 from proxy.model.access_keys import KEY_FILE, AccessKey
 from proxy.model.hosts import authority

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxy.app import Core
+from proxy.app.core import Core
+from proxy.cli.audit import Change
 from proxy.cli.configured import load, read_image
 from proxy.cli.exits import fail, refuse
 from proxy.cli.output import about, moment, show, show_json, show_table
 from proxy.cli.places import read_name, require
-from proxy.cli.store import Change, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.core.registry.image_ids import ImageId
 from proxy.core.registry.records import ImageRecord
 from proxy.model.digest import Digest

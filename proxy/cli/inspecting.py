@@ -6,9 +6,9 @@ import typer
 
 from proxy.cli.configured import load, locate, mirrored, read_image
 from proxy.cli.exits import FAILED
+from proxy.cli.kept_rules import rules_in_force
 from proxy.cli.output import show
 from proxy.cli.settings_text import settings_text
-from proxy.cli.store import rules_in_force
 from proxy.core.rules import Address
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from proxy.app import Core
+from proxy.app.core import Core
 from proxy.cli.configured import read_image
 from proxy.cli.exits import fail, refuse
 from proxy.core.repositories import RepositoryDescription

@@ -7,12 +7,13 @@ from typing import TypeVar
 
 import typer
 
-from proxy.app import Core
+from proxy.app.core import Core
+from proxy.cli.audit import Change
 from proxy.cli.configured import load, read_text
 from proxy.cli.exits import fail
 from proxy.cli.output import moment, show, show_json, show_table
 from proxy.cli.places import read_name, require
-from proxy.cli.store import Change, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.core.registry.lifecycle.administration import KeptPolicy
 from proxy.core.registry.lifecycle.previews import Preview, PreviewStatus
 from proxy.model.reference import RepositoryName

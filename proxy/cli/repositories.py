@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.app import Core
+from proxy.app.core import Core
 from proxy.cli import chosen
+from proxy.cli.audit import Change
 from proxy.cli.configured import load, read_pairs
 from proxy.cli.output import moment, show, show_json, show_known, show_table
 from proxy.cli.places import Found, find, leads, read_name, require
-from proxy.cli.store import Change, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.records import PLAIN, Encryption
 from proxy.core.registry.repositories import NewRepository

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.app import Core
+from proxy.app.core import Core
+from proxy.cli.audit import Change
 from proxy.cli.configured import load
 from proxy.cli.exits import refuse
 from proxy.cli.output import moment, show_known
-from proxy.cli.store import Change, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.core.registry.records import RuleRecord
 from proxy.core.registry.rules import NewRule
 from proxy.core.registry.secrets.names import SecretReference, secret_arn

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from proxy.app import Core, validate_rule
+from proxy.app.core import Core, validate_rule
 from proxy.cli.configured import load
 from proxy.cli.exits import FAILED, fail, refuse
 from proxy.cli.image import parse_image
+from proxy.cli.kept_rules import has_store
 from proxy.cli.output import moment, show, show_json, show_table
-from proxy.cli.store import has_store, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.config.settings import Settings
 from proxy.config.values import format_duration
 from proxy.core.ports import Allowance, Sample

@@ -1,30 +1,18 @@
-"""Commands that use the product itself: the server, and work on what it keeps."""
+"""Commands that work on what the product keeps of images."""
 
 from pathlib import Path
 
-from rich.console import Console
-
-from proxy.app import Core, Running, StartupError, run_server, run_workers
+from proxy.app.core import Core
+from proxy.cli.audit import Change
 from proxy.cli.configured import load, read_image
 from proxy.cli.exits import FAILED, fail, refuse
-from proxy.cli.greeting import show_greeting
 from proxy.cli.output import show
-from proxy.cli.store import Change, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.core.manifests import ManifestAnswer
 from proxy.core.rules import Address, Resolution
 from proxy.model.reference import Tag
 
 LATEST = Tag("latest")
-
-
-def serve(config: Path | None) -> int:
-    """Run the server; return the exit code."""
-    path, settings = load(config)
-    try:
-        run = run_server if settings.server.workers == 1 else run_workers
-        return run(settings, path, greet=_greet)
-    except StartupError as error:
-        refuse(str(error))
 
 
 def refresh(config: Path | None, image: str, *, ns: str | None, json: bool) -> None:
@@ -64,7 +52,3 @@ def purge(config: Path | None, image: str, *, ns: str | None, everything: bool, 
     )
     show({"repository": resolution.repository, "purged": purged}, json=json)
     return 0 if purged else FAILED
-
-
-def _greet(running: Running) -> None:
-    show_greeting(Console(), running.addresses, running.settings, running.rules)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import typer
 
-from proxy.app import Core
+from proxy.app.core import Core
+from proxy.cli.audit import Change
 from proxy.cli.configured import load, read_text
 from proxy.cli.exits import refuse
 from proxy.cli.output import moment, show_json, show_known, show_table
-from proxy.cli.store import Change, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.core.registry.records import SecretRecord
 from proxy.core.registry.secrets.administration import NewSecret, SecretValue
 from proxy.core.registry.secrets.ports import SecretError

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.app import Core
+from proxy.app.core import Core
 from proxy.cli import chosen
+from proxy.cli.audit import Change
 from proxy.cli.configured import load, read_pairs, read_text
 from proxy.cli.exits import refuse
 from proxy.cli.output import moment, show, show_json, show_known, show_table
-from proxy.cli.store import Change, run_on_store
+from proxy.cli.store import run_on_store
 from proxy.core.registry.records import Scenario, TemplateRecord
 from proxy.core.registry.templates import TemplateSettings
 

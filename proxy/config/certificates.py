@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-
 from proxy.config.files import unreadable
 from proxy.config.settings import TlsSettings
 
@@ -77,6 +75,8 @@ def load_identity(tls: TlsSettings, client_ca: Path | None = None, now: datetime
     With `client_ca`, clients may show a certificate, and those of other authorities fail the handshake. Reads the
     files: not for the event loop.
     """
+    from cryptography import x509  # noqa: PLC0415 - few servers speak TLS themselves
+
     pair, now = read_pair(tls, client_ca), now or datetime.now(UTC)
     key_setting, key_file = ("certificate", tls.certificate) if tls.key is None else ("key", tls.key)
     try:

@@ -19,7 +19,7 @@ from proxy.core.repositories import RepositoryService
 from proxy.core.rules import RuleBook
 from proxy.core.uploads import UploadService
 from proxy.http.access.ports import Authentication
-from proxy.http.aws.dispatch import Api
+from proxy.http.aws.entrance import ApiSurface
 from proxy.http.lifecycle import Lifecycle
 from proxy.telemetry.audit import AuditTrail, NoAudit
 from proxy.telemetry.exposition import Exposition
@@ -61,7 +61,7 @@ class Services:
     guarded: bool = True
     chunk_min_length: int = 0
     request_log: RequestLog = field(default_factory=EventRequestLog)
-    api: Api | None = None
+    api: ApiSurface | None = None
 
 
 SERVICES = web.AppKey("services", Services)

@@ -4,6 +4,8 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 
+from proxy.model.errors import UpstreamFailure
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -22,3 +24,11 @@ class Credential:
     def basic(self) -> str:
         """Return the value of an Authorization header (RFC 7617)."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.secret}".encode()).decode("ascii")
+
+
+class NoCredentialError(Exception):
+    """Why whoever gives credentials gave none, as half a sentence without any secret."""
+
+    def __init__(self, reason: str, failure: UpstreamFailure = UpstreamFailure.CREDENTIALS_REFUSED) -> None:
+        super().__init__(reason)
+        self.failure = failure

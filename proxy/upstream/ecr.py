@@ -4,20 +4,16 @@ import asyncio
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import boto3
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as Unconnected
 
 from proxy.core.ports import Clock
 from proxy.core.single_flight import SingleFlight
 from proxy.model.credentials import EcrCredentials
-from proxy.model.errors import UpstreamError, UpstreamFailure
+from proxy.model.errors import UpstreamError
 from proxy.model.rule import CacheRule
-from proxy.upstream.aws import CONFIG, IDENTITY_REMEDY, code_of, is_passing
-from proxy.upstream.credential import Credential
+from proxy.upstream.credential import Credential, NoCredentialError
 from proxy.upstream.kinds import kind_of
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +67,7 @@ class EcrPasswords:
         try:
             token, expires = await asyncio.to_thread(_ask_aws, key)
             credential = _parse(token)
-        except _UnusableError as error:
+        except NoCredentialError as error:
             kept, now = self._kept.get(key), self._clock.now()
             if kept is None or now >= kept.expires:
                 raise UpstreamError(
@@ -86,44 +82,11 @@ class EcrPasswords:
         return credential
 
 
-class _UnusableError(Exception):
-    """Why AWS gave no token, as half a sentence without any secret."""
-
-    def __init__(self, reason: str, failure: UpstreamFailure = UpstreamFailure.CREDENTIALS_REFUSED) -> None:
-        super().__init__(reason)
-        self.failure = failure
-
-
 def _ask_aws(key: _Key) -> tuple[str, float]:
     """Return a token and when it expires, in seconds since the epoch. Blocks; runs in a thread."""
-    try:
-        client: Any = boto3.session.Session().client(key.service, region_name=key.region, config=CONFIG)  # type: ignore[call-overload] # the service is one of two, by the kind of upstream
-        data = client.get_authorization_token()["authorizationData"]
-    except ClientError as error:
-        raise _refusal(key, error) from None
-    except (HTTPClientError, Unconnected) as error:
-        raise _UnusableError(
-            f"the API of AWS {key.service} in {key.region} cannot be reached ({type(error).__name__}); check the "
-            "network, or AWS_ENDPOINT_URL_ECR",
-            UpstreamFailure.UNREACHABLE,
-        ) from None
-    except (BotoCoreError, ValueError) as error:
-        raise _UnusableError(
-            f"boto3 finds no usable AWS credentials ({type(error).__name__}); {IDENTITY_REMEDY}"
-        ) from None
-    # ECR answers a list, for the registries that could be named once; ECR Public answers one entry.
-    entry = data[0] if isinstance(data, list) else data
-    return entry["authorizationToken"], entry["expiresAt"].timestamp()
+    from proxy.upstream.ecr_tokens import ask_aws  # noqa: PLC0415 - boto3: only rules of ECR need it
 
-
-def _refusal(key: _Key, error: ClientError) -> _UnusableError:
-    code = code_of(error)
-    if is_passing(error):
-        return _UnusableError(f"AWS {key.service} in {key.region} failed ({code})", UpstreamFailure.SERVER_ERROR)
-    return _UnusableError(
-        f"AWS refuses a token for {key.service} in {key.region} ({code}); the identity that boto3 finds needs "
-        f"permission for {key.service}:GetAuthorizationToken"
-    )
+    return ask_aws(key.service, key.region)
 
 
 def _parse(token: str) -> Credential:
@@ -132,5 +95,5 @@ def _parse(token: str) -> Credential:
     except (binascii.Error, UnicodeDecodeError):
         username = password = ""
     if not username or not password:
-        raise _UnusableError("AWS answered GetAuthorizationToken with something that is no user:password")
+        raise NoCredentialError("AWS answered GetAuthorizationToken with something that is no user:password")
     return Credential(username, password)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy.app import open_access, open_core, services_of
+from proxy.app.access import open_access
+from proxy.app.core import open_core
+from proxy.app.server import services_of
 from proxy.config.settings import Settings
 from proxy.http.server import Server
 from tests.support.processes import free_port
@@ -32,7 +34,7 @@ async def run_product(folder: Path, sections: Mapping[str, Any]) -> AsyncIterato
     own = {"server": {"port": 0, "drain_timeout": 0}, "storage": {"path": folder, "min_free": 0}}
     settings = Settings.model_validate({**own, **sections})
     async with open_core(settings) as core, open_access(settings, core) as access:
-        services = await services_of(settings, core, access)
+        services = services_of(settings, core, access)
         async with Server(services, settings.mirrors) as server:
             yield Listening(server.address, server.mirror_addresses)
 

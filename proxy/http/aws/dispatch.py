@@ -16,9 +16,9 @@ from proxy.core.translation import FetchRefusedError
 from proxy.http import body
 from proxy.http.aws import ecr, errors, secretsmanager
 from proxy.http.aws.access import REFUSALS, Guard, note
+from proxy.http.aws.claims import is_presigned, is_signed
 from proxy.http.aws.operations import ApiCall, Operation, State
 from proxy.http.aws.protocol import CONTENT_TYPE, Codec
-from proxy.http.aws.signatures import is_presigned, is_signed
 from proxy.http.aws.sts import identity
 from proxy.http.forwarded import is_host
 from proxy.http.trace import TRACE, Trace

@@ -22,6 +22,7 @@ from botocore.credentials import Credentials
 
 from proxy.core.access.ports import AccessKeys
 from proxy.core.ports import Clock
+from proxy.http.aws.claims import is_presigned
 from proxy.http.trace import TRACE
 from proxy.model.access_keys import AccessKey
 from proxy.model.api_errors import ApiError, ApiErrorCode
@@ -113,16 +114,6 @@ class Signed:
         code = ApiErrorCode.InvalidSignatureException
         hosts = ", ".join(each.headers.get("host", "none") for each in self.requests)
         return ApiError(code, f"{reason}{code.message}", debug=f"access key {self.key.id}; signed for one of: {hosts}?")
-
-
-def is_presigned(request: web.Request) -> bool:
-    """Tell whether a request claims to be signed in its query."""
-    return "X-Amz-Signature" in request.rel_url.raw_query_string
-
-
-def is_signed(request: web.Request) -> bool:
-    """Tell whether a request claims to be signed."""
-    return is_presigned(request) or request.headers.get(hdrs.AUTHORIZATION, "").startswith("AWS4-")
 
 
 class Signatures:

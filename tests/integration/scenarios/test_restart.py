@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.app import open_core
+from proxy.app.core import open_core
 from proxy.config.settings import ServerSettings, Settings, StorageSettings
 from proxy.config.values import Size
 from proxy.core.rules import RuleBook, RuleSet

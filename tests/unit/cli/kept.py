@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from proxy.app import open_core
+from proxy.app.core import open_core
 from proxy.config.loader import load_settings
 from proxy.core.pushes import PushedManifest
 from proxy.core.rules import Address, RuleSet

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 from multidict import CIMultiDict
 
-from proxy.http.aws.signatures import Signatures, Signed, is_signed
+from proxy.http.aws.claims import is_signed
+from proxy.http.aws.signatures import Signatures, Signed
 from proxy.model.access_keys import AccessKey
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.principal import Principal
