@@ -4,7 +4,7 @@ What a client fetches goes first. One blob at a time is completed for a rule, an
 blob of that rule; a client who asks for a blob that is being completed joins.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import count
@@ -96,16 +96,23 @@ class Completer:
         self._seen = TTLCache(_REMEMBERED, _FORGET_AFTER, timer=timer)
         # By what was read of images: which image names a blob, and the number of pulls that were noted by then.
         self._named: LRUCache[tuple[RepositoryName, Provenance, Digest], tuple[_Content, int]] = LRUCache(_REMEMBERED)
-        self._newest: LRUCache[RepositoryName, int] = LRUCache(_REMEMBERED)
+        # By repository, the longest unpulled first: which image of it was pulled last, and its number.
+        self._newest: OrderedDict[RepositoryName, tuple[tuple[Provenance, Digest], int]] = OrderedDict()
         self._waiting: dict[str, deque[_Content]] = {}
 
     def manifest_pulled(self, resolution: Resolution, digest: Digest) -> None:
         """Note that a client got the manifest: of several images that share a layer, the newest noted one is meant."""
         remote = resolution.remote
         if remote is not None and remote.rule.complete is not Completion.NONE:
-            number = next(self._numbers)
-            self._served[resolution.repository, remote.provenance, digest] = number
-            self._newest[resolution.repository] = number
+            repository, image = resolution.repository, (remote.provenance, digest)
+            newest = self._newest.get(repository)
+            if newest is None or newest[0] != image:
+                number = next(self._numbers)
+                self._served[repository, remote.provenance, digest] = number
+                self._newest[repository] = image, number
+            self._newest.move_to_end(repository)
+            if len(self._newest) > _REMEMBERED:
+                self._newest.popitem(last=False)
 
     def blob_pulled(self, resolution: Resolution, digest: Digest) -> None:
         """Complete the image of a blob that a client pulls whole; not to be told of parts, which lazy pullers read."""
@@ -173,11 +180,11 @@ class Completer:
     def _recall(self, blob: _Content) -> _Content | None:
         """Return what `_naming` would, if that is known: nobody has pulled another image of the repository since."""
         image, number = self._named.get(blob.key, (None, 0))
-        return image if number == self._newest.get(blob.repository, 0) else None
+        return image if number == self._latest_number(blob.repository) else None
 
     async def _learn(self, image: _Content) -> Manifest:
         """Return the manifest, for `_recall` to know what it names."""
-        number = self._newest.get(image.repository, 0)
+        number = self._latest_number(image.repository)
         manifest = await self._read(image)
         for child in manifest.children:
             self._named[_Content(image.repository, image.remote, child.digest).key] = image, number
@@ -191,10 +198,19 @@ class Completer:
         """
         found = await self._metadata.manifests_naming(content.repository, content.digest, content.remote.provenance)
         named = [_Content(content.repository, content.remote, digest) for digest in found]
-        latest = max(named, key=lambda manifest: self._served.get(manifest.key, 0), default=None)
-        if latest is not None and (len(named) == 1 or latest.key in self._served):
-            return latest
-        return None
+        latest = max(named, key=self._number, default=None)
+        return latest if latest is not None and (len(named) == 1 or self._number(latest)) else None
+
+    def _latest_number(self, repository: RepositoryName) -> int:
+        newest = self._newest.get(repository)
+        return newest[1] if newest is not None else 0
+
+    def _number(self, image: _Content) -> int:
+        """Return the number of an image's last pull, 0 where none is remembered; the larger, the later."""
+        newest = self._newest.get(image.repository)
+        if newest is not None and newest[0] == (image.remote.provenance, image.digest):
+            return newest[1]
+        return self._served.get(image.key, 0)
 
     async def _missing(self, image: _Content, manifest: Manifest) -> AsyncIterator[Descriptor]:
         """Yield the blobs that are not stored, or not shown to be the repository's: of the image, then of the index."""

@@ -1,8 +1,9 @@
 """Manifests by tag and by digest, hosted here or pulled through."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+import msgspec
 import structlog
 
 from proxy.core.contents import ManifestContents
@@ -27,8 +28,7 @@ _log = structlog.get_logger(__name__)
 _HIT = CacheStatus(hit=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestAnswer:
+class ManifestAnswer(msgspec.Struct, frozen=True, gc=False):
     """A manifest for a client.
 
     `raw` are its bytes exactly as they were pushed or sent; None where only HEAD was asked. `digest` is in the
@@ -145,7 +145,7 @@ class ManifestService:
     ) -> None:
         """Give the answer again from memory, if it is a plain hit: its bytes are there, and nothing was to be said."""
         if answer.raw is not None and answer.status == _HIT and answer.warning is None:
-            bare = replace(answer, raw=None)
+            bare = msgspec.structs.replace(answer, raw=None)
             self._warm.keep(resolution, reference, start, bare, (answer.digest, answer.raw), span)
 
     async def _resolve(self, resolution: Resolution, start: Start, found: Found) -> ManifestAnswer:
@@ -161,7 +161,8 @@ class ManifestService:
         if raw is None:
             # The file is lost. Who pulled it through can have it again; who hosts it cannot.
             again = await self._fetch(resolution, record.digest)
-            return replace(again, warning=found.warning, status=replace(again.status, stale=found.status.stale))
+            status = replace(again.status, stale=found.status.stale)
+            return msgspec.structs.replace(again, warning=found.warning, status=status)
         return ManifestAnswer(raw, record.media_type, record.digest, len(raw), found.status, found.warning)
 
     async def _get_digest(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:

@@ -262,15 +262,18 @@ class RuleBook:
 
     def __init__(self, rules: RuleSet) -> None:
         self.current = rules
+        self.behind: Callable[[], bool] = lambda: False
+        """Tells whether other processes may have changed rules that `latest` would put in force; waits for nothing."""
         self._refresh: Callable[[], Awaitable[None]] | None = None
 
-    def follow(self, refresh: Callable[[], Awaitable[None]]) -> None:
-        """Have `refresh` put in force, before a request is served, what other processes have changed."""
+    def follow(self, behind: Callable[[], bool], refresh: Callable[[], Awaitable[None]]) -> None:
+        """Have `refresh` put in force, before a request is served, what others changed, where `behind` says so."""
+        self.behind = behind
         self._refresh = refresh
 
     async def latest(self) -> RuleSet:
         """Return the rules as whichever process changed them last."""
-        if self._refresh is not None:
+        if self._refresh is not None and self.behind():
             await self._refresh()
         return self.current
 

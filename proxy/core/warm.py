@@ -9,11 +9,10 @@ Only answers are kept that nothing but the metadata and the rule decides, and th
 plain hits. What a request has to do beside its answer is done by others, for answers from memory too.
 """
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, NewType, TypeVar
-
-from cachetools import LRUCache
 
 from proxy.core.freshness import ALWAYS, Span
 from proxy.core.ports import Changes
@@ -44,22 +43,27 @@ class ContentMemory:
         """Hold up to `limit` bytes; 0 holds nothing."""
         self.limit = limit
         # By their hexadecimal digits, whose number tells the algorithm: a text is looked up faster than a `Digest`.
-        self._held: LRUCache[str, bytes] = LRUCache(limit, getsizeof=len)
+        self._held: OrderedDict[str, bytes] = OrderedDict()  # the longest unused first
+        self._size = 0
         self._gauge = metrics.memory_bytes if metrics is not None else None
 
     def get(self, digest: Digest) -> bytes | None:
         """Return the content of that digest, or None."""
-        try:
-            return self._held[digest.encoded]
-        except KeyError:
-            return None
+        raw = self._held.get(digest.encoded)
+        if raw is not None:
+            self._held.move_to_end(digest.encoded)
+        return raw
 
     def put(self, digest: Digest, raw: bytes) -> None:
         """Hold `raw`, the content of that digest, where there is room for as much at all."""
-        if self.limit and len(raw) <= self.limit:
-            self._held[digest.encoded] = raw
-            if self._gauge is not None:
-                self._gauge.set(self._held.currsize)
+        if not self.limit or len(raw) > self.limit:
+            return
+        self._size += len(raw) - len(self._held.pop(digest.encoded, b""))
+        self._held[digest.encoded] = raw
+        while self._size > self.limit:
+            self._size -= len(self._held.popitem(last=False)[1])
+        if self._gauge is not None:
+            self._gauge.set(self._size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +87,19 @@ class WarmAnswers(Generic[A]):
 
     def __init__(self, kind: str, changes: Changes, memory: ContentMemory, metrics: Metrics | None = None) -> None:
         """Count under `kind`: manifest or blob."""
+        self._kind = kind
         self._changes = changes
         self._memory = memory
-        self._kept: LRUCache[Hashable, _Kept[A]] = LRUCache(memory.limit // _SHARE)
-        counter = metrics.warm_answers if metrics is not None else None
-        self._hits = counter.labels(kind, "hit") if counter is not None else None
-        self._misses = counter.labels(kind, "miss") if counter is not None else None
+        self._limit = memory.limit // _SHARE
+        self._kept: OrderedDict[Hashable, _Kept[A]] = OrderedDict()  # the longest unused first
+        self._hits = self._misses = 0
+        if metrics is not None:
+            metrics.before_read(lambda: self._count(metrics))
 
     @property
     def on(self) -> bool:
         """Tell whether anything is kept at all."""
-        return self._kept.maxsize > 0
+        return self._limit > 0
 
     def start(self) -> Start:
         """Return what `keep` wants to know. To be asked for before the first query, and before anything is awaited."""
@@ -101,11 +107,9 @@ class WarmAnswers(Generic[A]):
 
     def find(self, resolution: Resolution, reference: Tag | Digest, now: float) -> tuple[A, bytes] | None:
         """Return the answer and the bytes that it is about, or None. `now` is in seconds since the epoch."""
-        try:
-            kept = self._kept[_key(resolution, reference)]
-        except KeyError:
-            return None
-        if not kept.span.covers(now):
+        key = _key(resolution, reference)
+        kept = self._kept.get(key)
+        if kept is None or not kept.span.covers(now):
             return None
         remote = resolution.remote
         if remote is None:
@@ -118,8 +122,8 @@ class WarmAnswers(Generic[A]):
         raw = self._memory.get(kept.digest)
         if raw is None:
             return None
-        if self._hits is not None:
-            self._hits.inc()
+        self._kept.move_to_end(key)
+        self._hits += 1
         return kept.answer, raw
 
     def keep(
@@ -137,9 +141,17 @@ class WarmAnswers(Generic[A]):
         remote = resolution.remote
         rule, upstream = (remote.rule, remote.repository) if remote is not None else (None, None)
         self._memory.put(*content)
-        self._kept[_key(resolution, reference)] = _Kept(start, rule, upstream, span, content[0], answer)
-        if self._misses is not None:
-            self._misses.inc()
+        key = _key(resolution, reference)
+        self._kept[key] = _Kept(start, rule, upstream, span, content[0], answer)
+        self._kept.move_to_end(key)
+        if len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+        self._misses += 1
+
+    def _count(self, metrics: Metrics) -> None:
+        metrics.warm_answers.labels(self._kind, "hit").inc(self._hits)
+        metrics.warm_answers.labels(self._kind, "miss").inc(self._misses)
+        self._hits = self._misses = 0
 
 
 def _key(resolution: Resolution, reference: Tag | Digest) -> Hashable:

@@ -58,6 +58,11 @@ class Auditor:
         )
 
 
+def may_matter(trace: Trace) -> bool:
+    """Tell whether an answered request may be one that the trail is told of; nearly all only read, and are not."""
+    return trace.refused or trace.error is not None or trace.action in _WRITES
+
+
 def _changes(trace: Trace, status: int) -> bool:
     if trace.action not in _WRITES or trace.operation in {None, _CHUNK}:
         return False

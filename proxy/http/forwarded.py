@@ -26,10 +26,14 @@ class TrustedProxies:
         """Trust what comes from `networks`, in the notation of the settings."""
         self._networks: tuple[_Network, ...] = tuple(ipaddress.ip_network(network) for network in networks)
 
+    def __bool__(self) -> bool:
+        """Tell whether anybody is trusted."""
+        return bool(self._networks)
+
     def client(self, request: web.Request) -> str | None:
         """Return the address of who made the request: the last one on its way that is no proxy of ours."""
         last = request.remote
-        if not self._networks or not self._trusts(_address(last)):
+        if not self or not self._trusts(_address(last)):
             return last
         named = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
         for text in reversed(named):
@@ -43,7 +47,7 @@ class TrustedProxies:
 
     def origin(self, request: web.Request) -> str | None:
         """Return the origin that the client asked, None where no proxy tells of it."""
-        if not self._networks or not self._trusts(_address(request.remote)):
+        if not self or not self._trusts(_address(request.remote)):
             return None
         scheme = _only(request, "X-Forwarded-Proto", _SCHEMES.__contains__)
         host = _only(request, "X-Forwarded-Host", is_host)

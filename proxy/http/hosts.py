@@ -18,6 +18,8 @@ from proxy.model.hosts import is_loopback
 _LONGEST: Final = 300
 """No authority that could be ours is longer: names have 253 characters at most, ports five digits."""
 
+_NONE: Final = ("",)
+
 
 class OwnHosts:
     """The hosts that a server answers for: those of its settings, and everything that means this machine."""
@@ -32,7 +34,8 @@ class OwnHosts:
 
     def require(self, request: web.Request) -> None:
         """Raise `ProxyError` MISDIRECTED where the request names another host, and is no health check."""
-        for authority in _authorities(request):
+        hosts = request.headers.getall(hdrs.HOST, _NONE)
+        for authority in hosts if request.raw_path.startswith("/") else _authorities(request, hosts):
             if (len(authority) > _LONGEST or not self._known(authority)) and request.path not in HEALTH:
                 raise ProxyError(
                     ErrorCode.MISDIRECTED,
@@ -44,10 +47,7 @@ class OwnHosts:
         return host in self._names or host.endswith(".localhost") or is_loopback(host)
 
 
-def _authorities(request: web.Request) -> Sequence[str]:
-    hosts = request.headers.getall(hdrs.HOST, [""])
-    if request.raw_path.startswith("/"):
-        return hosts
+def _authorities(request: web.Request, hosts: Sequence[str]) -> Sequence[str]:
     # RFC 9112 §3.2.2: the authority of an absolute target replaces Host; both have to be ours.
     before, absolute, rest = request.raw_path.partition("://")
     return [*hosts, rest.partition("/")[0]] if absolute and "/" not in before else hosts

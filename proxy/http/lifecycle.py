@@ -21,8 +21,6 @@ class Lifecycle:
     def __enter__(self) -> None:
         """Count one more request."""
         self._running += 1
-        if not self._hurried:
-            self._settled.clear()
 
     def __exit__(self, *_: object) -> None:
         """Count one less."""
@@ -32,6 +30,8 @@ class Lifecycle:
 
     async def settle(self, seconds: float) -> int:
         """Wait until no request is under way, for `seconds` at most, or until `hurry`; return how many still are."""
+        if self._running and not self._hurried:
+            self._settled.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._settled.wait()

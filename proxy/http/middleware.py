@@ -38,13 +38,12 @@ def observe(
     parsing of a request.
     """
     proxies = proxies or TrustedProxies(())
-    identify = _identifier()
+    behind, identify = bool(proxies), _identifier()
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        trace = request[TRACE] = Trace(
-            identify(request), time.perf_counter(), proxies.client(request), proxies.origin(request)
-        )
+        client, origin = (proxies.client(request), proxies.origin(request)) if behind else (request.remote, None)
+        trace = request[TRACE] = Trace(identify(request), time.perf_counter(), client, origin)
         REQUEST_ID.set(trace.request_id)
         response: web.StreamResponse
         try:
@@ -74,8 +73,10 @@ def sign(fields: CIMultiDict[str], lifecycle: Lifecycle) -> Signer:
     identify = _identifier()
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
-        trace, headers = request.get(TRACE), response.headers
-        if trace is None:
+        headers = response.headers
+        try:
+            trace = request[TRACE]
+        except KeyError:
             # What names no path reaches no handler: CONNECT, and OPTIONS of * (RFC 9112 §3.2.3, §3.2.4).
             trace = request[TRACE] = Trace(identify(request), time.perf_counter(), request.remote)
             _log.info("request.without_a_path", method=request.method, request_id=trace.request_id)

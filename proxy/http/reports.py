@@ -3,13 +3,12 @@
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from functools import cache
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from proxy.http.admin import HEALTH
-from proxy.http.audit import Auditor
+from proxy.http.audit import Auditor, may_matter
 from proxy.http.trace import Trace
 from proxy.telemetry.audit import AuditTrail, NoAudit
 from proxy.telemetry.metrics import Metrics
@@ -28,7 +27,7 @@ class Reports:
         self._log = log or EventRequestLog()
         self._auditor = Auditor(audit or NoAudit())
         self._metrics = metrics
-        self._seconds = cache(metrics.request_seconds.labels)
+        self._seconds = metrics.request_seconds
         # What the metrics are behind. They take a lock for each step, and are read every few seconds.
         self._requests: Counter[tuple[str, str, int, str]] = Counter()
         self._sent = 0
@@ -38,7 +37,8 @@ class Reports:
         """Tell of a request that gets this answer; return once the audit trail has it."""
         sent = trace.sent if trace.sent is not None else _body_size(request, response)
         self._tell(request, trace, response.status, sent)
-        await self._auditor.answered(request, trace, response.status)
+        if may_matter(trace):
+            await self._auditor.answered(request, trace, response.status)
 
     async def left(self, request: web.Request, trace: Trace) -> None:
         """Tell of a request whose client left before its handler was done; return once the audit trail has it."""
@@ -50,12 +50,13 @@ class Reports:
         first = (trace.first_byte or now) - trace.started
         method = request.method if request.method in _METHODS else "OTHER"
         self._requests[trace.kind, method, status, trace.cache] += 1
-        self._seconds(trace.kind).observe(first)
+        self._seconds.observe(trace.kind, first)
         self._sent += sent
         self._log.answered(
             Answered(
                 timestamp=datetime.now(UTC),
-                level="debug" if request.path in HEALTH else "info",
+                # What names a repository is no probe; the path would have to be decoded to know it.
+                level="debug" if trace.name is None and request.path in HEALTH else "info",
                 event=EVENT,
                 method=method,
                 kind=trace.kind,

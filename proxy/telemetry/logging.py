@@ -94,8 +94,9 @@ class _StandardError:
     def msg(self, line: str | bytes) -> None:
         encoded = line if isinstance(line, bytes) else line.encode(errors="backslashreplace")
         # Not by the text layer: it costs more than the call to the kernel, which takes about a microsecond.
-        sys.stderr.buffer.write(b"%b\n" % encoded)
-        sys.stderr.buffer.flush()
+        output = sys.stderr.buffer
+        output.write(b"%b\n" % encoded)
+        output.flush()
 
     debug = info = warning = error = critical = exception = msg
 

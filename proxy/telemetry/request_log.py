@@ -83,16 +83,15 @@ class LineRequestLog:
 
     def answered(self, answered: Answered) -> None:
         """Write the line; it is with the operating system when this returns."""
-        if self._passes(answered.level):
-            self._write(self._line(answered))
-
-    def _line(self, told: Answered) -> bytes:
+        if not self._passes(answered.level):
+            return
         # All that is not of our own making, nor of a grammar in which no secret can be spelled, as names have one.
         free = (
-            f"{told.principal} {told.reference} {told.ns} {told.debug} {told.client} {told.user_agent} "
-            f"{told.request_id}"
+            f"{answered.principal} {answered.reference} {answered.ns} {answered.debug} {answered.client} "
+            f"{answered.user_agent} {answered.request_id}"
         )
         if free.isascii() and not could_hold_secrets(free):
-            return self._encode(told)
-        event = msgspec.structs.asdict(told)
-        return self._encode({"timestamp": event.pop("timestamp"), **redact(None, "", event)})
+            self._write(self._encode(answered))
+            return
+        event = msgspec.structs.asdict(answered)
+        self._write(self._encode({"timestamp": event.pop("timestamp"), **redact(None, "", event)}))

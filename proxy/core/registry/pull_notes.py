@@ -53,7 +53,11 @@ class PullNotes:
 
     def manifest_pulled(self, resolution: Resolution, digest: Digest) -> None:
         """Note that a client got the manifest now."""
-        self._note((resolution.repository, digest), self._clock.now())
+        key = resolution.repository, digest
+        self._waiting[key] = self._clock.now()
+        self._waiting.move_to_end(key)
+        if len(self._waiting) > self._limit:
+            self._waiting.popitem(last=False)
 
     def blob_pulled(self, resolution: Resolution, digest: Digest) -> None:
         """Pass over: an image is pulled by its manifest."""
@@ -94,12 +98,6 @@ class PullNotes:
             if key not in self._waiting and len(self._waiting) < self._limit:
                 self._waiting[key] = note.at
                 self._waiting.move_to_end(key, last=False)
-
-    def _note(self, key: tuple[RepositoryName, Digest], at: float) -> None:
-        self._waiting[key] = at
-        self._waiting.move_to_end(key)
-        if len(self._waiting) > self._limit:
-            self._waiting.popitem(last=False)
 
 
 class PullWatchers:

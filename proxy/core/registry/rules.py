@@ -103,6 +103,10 @@ class RuleAdministration:
             self._apply()
             _log.info("rules.taken_over", rules=sorted(self._known))
 
+    def behind(self) -> bool:
+        """Tell whether anybody wrote anything since the last `refresh`."""
+        return self._records.generation() != self._generation
+
     async def refresh(self) -> None:
         """Take over what other processes have changed; where nobody wrote anything, that is known without asking."""
         generation = self._records.generation()

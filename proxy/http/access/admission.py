@@ -1,14 +1,13 @@
 """What every request goes through whose caller matters: who it is, and whether it is one too many."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import lru_cache
 
 from aiohttp import web
 
 from proxy.core.access.caller import Caller
 from proxy.http.access.ports import Authentication
-from proxy.http.services import SERVICES
-from proxy.http.trace import TRACE
+from proxy.http.services import SERVICES, Services
+from proxy.http.trace import TRACE, Trace
 from proxy.model.errors import ErrorCode, ProxyError
 
 
@@ -17,12 +16,21 @@ async def admit(request: web.Request, *, mirror: bool = False, ticket: bool = Fa
 
     Without authentication nobody is asked: everyone is anonymous.
     """
-    services = request.app[SERVICES]
+    services, trace = request.app[SERVICES], request[TRACE]
     if services.authentication is None:
-        caller = Caller(address=request[TRACE].client)
-    else:
-        with _counting(request):
-            caller = await services.authentication.identify(request, mirror=mirror, ticket=ticket)
+        return admit_anyone(services, trace)
+    try:
+        caller = await services.authentication.identify(request, mirror=mirror, ticket=ticket)
+    except ProxyError as error:
+        _count(error, services, trace)
+        raise
+    services.rates.admit(caller)
+    return caller
+
+
+def admit_anyone(services: Services, trace: Trace) -> Caller:
+    """Return what `admit` does where there is no authentication."""
+    caller = _anonymous(trace.client)
     services.rates.admit(caller)
     return caller
 
@@ -31,19 +39,24 @@ async def admit_user(
     request: web.Request, authentication: Authentication, user: str, password: str, *, mirror: bool
 ) -> Caller:
     """Return whose credentials those are, which came in the body of the request; otherwise as `admit`."""
-    with _counting(request):
+    services = request.app[SERVICES]
+    try:
         caller = await authentication.check(request, user, password, mirror=mirror)
-    request.app[SERVICES].rates.admit(caller)
+    except ProxyError as error:
+        _count(error, services, request[TRACE])
+        raise
+    services.rates.admit(caller)
     return caller
 
 
-@contextmanager
-def _counting(request: web.Request) -> Iterator[None]:
+# Many requests come from few addresses.
+@lru_cache(maxsize=1024)
+def _anonymous(address: str | None) -> Caller:
+    return Caller(address=address)
+
+
+def _count(error: ProxyError, services: Services, trace: Trace) -> None:
     """Count a request whose credentials are refused as one of its address, and let the audit trail know of it."""
-    try:
-        yield
-    except ProxyError as error:
-        if error.code is not ErrorCode.TOOMANYREQUESTS:
-            request.app[SERVICES].rates.admit(Caller(address=request[TRACE].client))
-            request[TRACE].refused = True
-        raise
+    if error.code is not ErrorCode.TOOMANYREQUESTS:
+        services.rates.admit(Caller(address=trace.client))
+        trace.refused = True

@@ -1,12 +1,16 @@
 """Blobs by digest (OCI distribution-spec end-2, end-10)."""
 
+from functools import lru_cache
+
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.core.rules import Resolution
 from proxy.http.oci import headers
 from proxy.http.oci.call import Call
 from proxy.http.transfer import send
 from proxy.model.cache_status import CacheStatus
+from proxy.model.digest import Digest
 from proxy.model.ranges import parse_range
 
 
@@ -47,9 +51,8 @@ async def head(call: Call) -> web.StreamResponse:
     fields = _fields(call, resolution, found.status)
     if headers.unchanged_whatever_exists(call.request):
         return web.Response(status=304, headers=fields)
-    return web.Response(
-        headers=fields | {"Content-Type": "application/octet-stream", "Content-Length": str(found.size)}
-    )
+    fields["Content-Type"], fields["Content-Length"] = "application/octet-stream", str(found.size)
+    return web.Response(headers=fields)
 
 
 async def delete(call: Call) -> web.StreamResponse:
@@ -59,12 +62,22 @@ async def delete(call: Call) -> web.StreamResponse:
     return web.Response(status=202)
 
 
-def _fields(call: Call, resolution: Resolution, status: CacheStatus | None) -> dict[str, str]:
+def _fields(call: Call, resolution: Resolution, status: CacheStatus | None) -> CIMultiDict[str]:
     digest = call.target.digest
-    return call.fields(resolution, status) | {
-        "Docker-Content-Digest": str(digest),
-        "ETag": headers.entity_tag(digest),
-        "Cache-Control": headers.lifetime(digest, call.caller),
-        # oras-go seeks only where this says so.
-        "Accept-Ranges": "bytes",
-    }
+    common = tuple(call.fields(resolution, status).items())
+    return _usual_fields(digest, headers.lifetime(digest, call.caller), common).copy()
+
+
+@lru_cache(maxsize=1024)
+def _usual_fields(digest: Digest, lifetime: str, common: tuple[tuple[str, str], ...]) -> CIMultiDictProxy[str]:
+    fields = CIMultiDict(common)
+    fields.update(
+        {
+            "Docker-Content-Digest": str(digest),
+            "ETag": headers.entity_tag(digest),
+            "Cache-Control": lifetime,
+            # oras-go seeks only where this says so.
+            "Accept-Ranges": "bytes",
+        }
+    )
+    return CIMultiDictProxy(fields)

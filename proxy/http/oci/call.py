@@ -7,14 +7,14 @@ from dataclasses import replace
 import msgspec
 from aiohttp import web
 
-from proxy.core.access.authorizer import Wanted
+from proxy.core.access.authorizer import EveryoneMay, Wanted
 from proxy.core.access.caller import Caller
 from proxy.core.rules import Address, Resolution
 from proxy.http.oci import headers
 from proxy.http.oci.needs import FIRST_PULL, Need
 from proxy.http.oci.paths import Target
 from proxy.http.services import Services
-from proxy.http.trace import TRACE
+from proxy.http.trace import Trace
 from proxy.model.cache_status import CacheStatus
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.pages import Page, parse_page
@@ -26,13 +26,14 @@ _HOST_LIMIT = 260
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Bind a request to what its path names and to the services that answer it.
+    """Bind a request, and its trace, to what its path names and to the services that answer it.
 
     `mirror` is the rule prefix of the listener the request came to, None on the main listener. `needs` is what the
     caller must be permitted to do with the repository; None where the endpoint names none.
     """
 
     request: web.Request
+    trace: Trace
     target: Target
     services: Services
     mirror: str | None
@@ -46,20 +47,24 @@ class Call(msgspec.Struct, frozen=True):
         """
         namespace = self.namespace if self.request.query_string else None
         address = Address(self.target.name, namespace, self.mirror or self.target.prefix or None)
-        trace = self.request[TRACE]
+        trace, rules, authorizer = self.trace, self.services.rules, self.services.authorizer
+        everyone_may = type(authorizer) is EveryoneMay  # and none that narrows it: then there is nothing to ask
         try:
-            resolution = (await self.services.rules.latest()).locate(address)
+            # As `latest` does, which would be a coroutine for nothing with nearly every request.
+            resolution = (await rules.latest() if rules.behind() else rules.current).locate(address)
         except ProxyError:
             await self._require_everywhere()
             raise
         trace.namespace, trace.repository = namespace, resolution.repository
         trace.rule = resolution.remote.rule.prefix if resolution.remote is not None else None
         if self.needs is not None:
-            trace.operation, trace.action, trace.refused = self.needs.operation, self.needs.action, True
-            await self.services.authorizer.require(self.caller, self._wanted(resolution, self.needs))
-            trace.refused = False
+            trace.operation, trace.action = self.needs.operation, self.needs.action
+            if not everyone_may:
+                trace.refused = True
+                await authorizer.require(self.caller, self._wanted(resolution, self.needs))
+                trace.refused = False
         resolution.require_served()
-        if resolution.remote is None or await self.permits(resolution, FIRST_PULL):
+        if resolution.remote is None or everyone_may or await self.permits(resolution, FIRST_PULL):
             return resolution
         return replace(resolution, remote=replace(resolution.remote, may_fetch=False))
 
@@ -69,7 +74,7 @@ class Call(msgspec.Struct, frozen=True):
         The scopes of a token do not count: none could name a repository that there cannot be.
         """
         if self.needs is not None:
-            trace, caller = self.request[TRACE], replace(self.caller, scopes=None)
+            trace, caller = self.trace, replace(self.caller, scopes=None)
             trace.operation, trace.action, trace.refused = self.needs.operation, self.needs.action, True
             await self.services.authorizer.require(caller, Wanted(self.needs.action, self.needs.operation))
             trace.refused = False
@@ -136,7 +141,7 @@ class Call(msgspec.Struct, frozen=True):
     def fields(self, resolution: Resolution, status: CacheStatus | None) -> dict[str, str]:
         """Return the header fields that every answer about a repository carries, and note how it came about."""
         if status is not None:
-            self.request[TRACE].cache = status.outcome
+            self.trace.cache = status.outcome
         return headers.common(resolution, status)
 
     def next_link(self, suffix: str, page: Mapping[str, str]) -> str:

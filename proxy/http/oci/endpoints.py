@@ -9,7 +9,7 @@ from proxy.core.access.authorizer import ScopeError
 from proxy.core.access.caller import Caller
 from proxy.core.access.scopes import CATALOG, CATALOG_SCOPE, spell_scope
 from proxy.core.translation import FetchRefusedError
-from proxy.http.access.admission import admit
+from proxy.http.access.admission import admit, admit_anyone
 from proxy.http.access.challenge import Demand
 from proxy.http.oci import blobs, catalog, manifests, needs, ping, referrers, tags, token, uploads
 from proxy.http.oci.call import Call
@@ -101,11 +101,12 @@ ENDPOINTS: Mapping[Kind, Endpoint] = {
 
 async def answer(request: web.Request) -> web.StreamResponse:
     """Answer any request that no other surface takes."""
-    target, services, mirror = _parse(request), request.app[SERVICES], request.app.get(MIRROR)
+    target, app, trace = _parse(request), request.app, request[TRACE]
+    services, mirror = app[SERVICES], app.get(MIRROR)
     authentication = services.authentication
     if target.kind is Kind.TOKEN and (authentication is None or not authentication.gives_tokens):
         raise ProxyError(ErrorCode.NOT_FOUND)
-    _note(request, target)
+    trace.kind, trace.name, trace.reference = target.kind, target.name or None, target.shown
     endpoint = ENDPOINTS[target.kind]
     if (mirror is not None and target.prefix) or ((mirror is not None or target.prefix) and not endpoint.everywhere):
         raise ProxyError(ErrorCode.NOT_FOUND)
@@ -114,8 +115,11 @@ async def answer(request: web.Request) -> web.StreamResponse:
         raise ProxyError(ErrorCode.UNSUPPORTED, headers=_allow(endpoint.methods))
     caller: Caller | None = None
     try:
-        caller = await _caller(request, target, mirror=mirror is not None)
-        return await route.handler(Call(request, target, services, mirror, caller, route.need))
+        if authentication is not None:
+            caller = await _caller(request, target, mirror=mirror is not None)
+        else:
+            caller = admit_anyone(services, trace)
+        return await route.handler(Call(request, trace, target, services, mirror, caller, route.need))
     except ProxyError as error:
         if isinstance(error, FetchRefusedError):
             _note_refusal(request)
@@ -177,10 +181,3 @@ def _note_refusal(request: web.Request) -> None:
 def _allow(methods: Iterable[str]) -> dict[str, str]:
     # RFC 9110 §15.5.6: 405 names what is allowed, be it nothing.
     return {hdrs.ALLOW: ", ".join(methods)}
-
-
-def _note(request: web.Request, target: Target) -> None:
-    trace = request[TRACE]
-    trace.kind = target.kind
-    trace.name = target.name or None
-    trace.reference = str(target.reference) if target.reference is not None else target.session or None

@@ -83,7 +83,7 @@ def unchanged(request: web.Request, digest: Digest) -> bool:
 
 def unchanged_whatever_exists(request: web.Request) -> bool:
     """Tell whether ``If-None-Match`` is ``*``: any existing content answers 304."""
-    return _condition(request) == "*"
+    return hdrs.IF_NONE_MATCH in request.headers and _condition(request) == "*"
 
 
 def wanted_range(request: web.Request, digest: Digest) -> str | None:

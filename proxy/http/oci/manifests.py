@@ -17,6 +17,8 @@ from proxy.model.manifest import MANIFEST_LIMIT
 from proxy.model.ranges import parse_range
 from proxy.model.reference import Tag, is_tag
 
+_Fields = CIMultiDict[str] | CIMultiDictProxy[str]
+
 _TAGS_LIMIT = 64
 """The most tags that one push may set: each is a field of the answer, of which some clients read 100 at most."""
 
@@ -30,15 +32,15 @@ async def get(call: Call) -> web.StreamResponse:
     call.services.pulls.manifest_pulled(resolution, answer.digest)
     fields = _fields(call, resolution, answer)
     if headers.unchanged(call.request, answer.digest):
-        del fields[hdrs.CONTENT_TYPE]
-        return web.Response(status=304, headers=fields)
+        return _unchanged(fields)
     # containerd sends bytes=0- for manifests too, when it fetches layers in parallel.
     wanted = parse_range(headers.wanted_range(call.request, answer.digest))
     if wanted is None or not answer.raw:
         return web.Response(body=answer.raw, headers=fields)
     start, stop = wanted.resolve(len(answer.raw))
-    fields["Content-Range"] = f"bytes {start}-{stop - 1}/{len(answer.raw)}"
-    return web.Response(status=206, body=answer.raw[start:stop], headers=fields)
+    response = web.Response(status=206, body=answer.raw[start:stop], headers=fields)
+    response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(answer.raw)}"
+    return response
 
 
 async def head(call: Call) -> web.StreamResponse:
@@ -47,10 +49,10 @@ async def head(call: Call) -> web.StreamResponse:
     answer = await call.services.manifests.head(resolution, _reference(call))
     fields = _fields(call, resolution, answer)
     if headers.unchanged(call.request, answer.digest):
-        del fields[hdrs.CONTENT_TYPE]
-        return web.Response(status=304, headers=fields)
-    fields[hdrs.CONTENT_LENGTH] = str(answer.size)
-    return web.Response(headers=fields)
+        return _unchanged(fields)
+    response = web.Response(headers=fields)
+    response.headers[hdrs.CONTENT_LENGTH] = str(answer.size)
+    return response
 
 
 async def put(call: Call) -> web.StreamResponse:
@@ -98,17 +100,27 @@ def _tags(call: Call, reference: Tag | Digest) -> tuple[Tag, ...]:
     return tuple(Tag(text) for text in texts)
 
 
-def _fields(call: Call, resolution: Resolution, answer: ManifestAnswer) -> CIMultiDict[str]:
+def _unchanged(fields: _Fields) -> web.Response:
+    response = web.Response(status=304, headers=fields)
+    del response.headers[hdrs.CONTENT_TYPE]
+    return response
+
+
+def _fields(call: Call, resolution: Resolution, answer: ManifestAnswer) -> _Fields:
     lifetime = headers.lifetime(call.target.reference, call.caller)
-    fields = _usual_fields(answer.digest, answer.media_type, lifetime).copy()
-    fields.update(call.fields(resolution, answer.status))
-    if answer.warning is not None:
-        fields["Warning"] = headers.warning(answer.warning)
+    common = tuple(call.fields(resolution, answer.status).items())
+    usual = _usual_fields(answer.digest, answer.media_type, lifetime, common)
+    if answer.warning is None:
+        return usual
+    fields = usual.copy()
+    fields["Warning"] = headers.warning(answer.warning)
     return fields
 
 
 @lru_cache(maxsize=1024)
-def _usual_fields(digest: Digest, media_type: str, lifetime: str) -> CIMultiDictProxy[str]:
+def _usual_fields(
+    digest: Digest, media_type: str, lifetime: str, common: tuple[tuple[str, str], ...]
+) -> CIMultiDictProxy[str]:
     fields = CIMultiDict(
         {
             "Docker-Content-Digest": str(digest),
@@ -119,6 +131,7 @@ def _usual_fields(digest: Digest, media_type: str, lifetime: str) -> CIMultiDict
             "Content-Type": media_type.partition(";")[0].strip(),
         }
     )
+    fields.update(common)
     return CIMultiDictProxy(fields)
 
 

@@ -5,7 +5,7 @@ prefix is that of a cache rule.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
@@ -41,7 +41,7 @@ class Target:
 
     `base` is the path up to and including ``/v2``; `prefix` what stands before it, "" for nothing. `name` is "" on
     the endpoints that have none. `reference` is a `Digest` on the endpoints that take only digests. `session` is what
-    stands in the place of an upload's id, be it one or not.
+    stands in the place of an upload's id, be it one or not. `shown` is how logs show reference or session, if any.
     """
 
     kind: Kind
@@ -50,6 +50,12 @@ class Target:
     name: RepositoryName = _NAMELESS
     reference: Tag | Digest | None = None
     session: str = ""
+    shown: str | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Paths are remembered with what they name, so this is written once.
+        shown = str(self.reference) if self.reference is not None else self.session or None
+        object.__setattr__(self, "shown", shown)
 
     @property
     def digest(self) -> Digest:

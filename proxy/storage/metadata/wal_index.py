@@ -21,6 +21,7 @@ import structlog
 _HEADER: Final = 48
 _VERSION: Final = 3007000
 """The only format there has been since SQLite 3.7.0; one of another version is not read."""
+_BOTH: Final = struct.Struct(f"{_HEADER}s{_HEADER}s").unpack_from
 _IS_INIT: Final = 12
 """Where a header says that it has been written: before that, all are alike."""
 
@@ -114,10 +115,9 @@ class WalIndex:
         """Return a value that equals one returned before only if no transaction was committed in between."""
         if self._mapping is None:
             return object()
-        both = self._mapping.header[:]
-        first = both[:_HEADER]
+        first, second = _BOTH(self._mapping.header)
         # A commit writes one copy after the other: while they differ it is under way, or its process was killed.
-        return first if first == both[_HEADER:] and first[_IS_INIT] else object()
+        return first if first == second and first[_IS_INIT] else object()
 
     def let_go(self) -> None:
         """Close the connection that keeps the file; no generation may be asked for any more."""

@@ -132,6 +132,19 @@ async def test_who_names_a_blob_is_asked_once_an_image(bench: CompletionBench) -
     assert bench.outcomes() == {"completed": 1}
 
 
+async def test_who_names_a_blob_is_not_asked_again_because_the_same_image_was_served_again(
+    bench: CompletionBench,
+) -> None:
+    metadata = bench.metadata = NotingMetadata()
+    bench.start()
+    bench.put(IMAGE)
+    for content in (CONFIG, BASE, TOP):
+        await bench.serve(Tag("latest"))
+        await bench.pull(content)
+    assert metadata.asked == [Digest.of(CONFIG)]
+    assert bench.outcomes() == {"completed": 1}
+
+
 async def test_who_names_a_blob_is_asked_again_once_another_image_was_served(bench: CompletionBench) -> None:
     metadata = bench.metadata = NotingMetadata()
     bench.start()

@@ -152,6 +152,29 @@ def test_memory_holds_what_it_may_and_says_how_much(metrics: Metrics) -> None:
     assert metrics.registry.get_sample_value("pullthrough_memory_bytes") == 90
 
 
+def test_memory_lets_go_of_what_was_not_asked_for_the_longest(metrics: Metrics) -> None:
+    memory = ContentMemory(100, metrics)
+    first, second, third, fourth = (Digest.of(bytes([number])) for number in range(4))
+    for digest in (first, second, third, third):
+        memory.put(digest, bytes(30))
+    assert metrics.registry.get_sample_value("pullthrough_memory_bytes") == 90
+    memory.get(first)
+    memory.put(fourth, bytes(30))
+
+    assert [digest for digest in (first, second, third, fourth) if memory.get(digest) is None] == [second]
+
+
+def test_answers_that_were_not_asked_for_the_longest_go_first(changes: Changes) -> None:
+    warm: WarmAnswers[str] = WarmAnswers("manifest", changes, ContentMemory(3 * 4096))
+    first, second, third, fourth = (Tag(f"v{number}") for number in range(4))
+    for tag in (first, second, third):
+        keep(warm, resolve(), tag)
+    warm.find(resolve(), first, NOW)
+    keep(warm, resolve(), fourth)
+
+    assert [tag for tag in (first, second, third, fourth) if warm.find(resolve(), tag, NOW) is None] == [second]
+
+
 def test_the_number_of_answers_is_bounded(changes: Changes) -> None:
     warm: WarmAnswers[str] = WarmAnswers("manifest", changes, ContentMemory(40_000))
     for number in range(1_000):

@@ -60,7 +60,7 @@ def test_every_family_is_told_once_with_its_type() -> None:
 
 def test_histograms_stay_whole() -> None:
     metrics = Metrics()
-    metrics.request_seconds.labels("ping").observe(0.01)
+    metrics.request_seconds.observe("ping", 0.01)
     found = values(merge({0: metrics.render()}), "pullthrough_request_seconds_bucket")
     assert {dict(labels)["le"]: value for labels, value in found.items()}["0.02"] == 1
 
