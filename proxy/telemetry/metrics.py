@@ -180,7 +180,8 @@ class Durations(Collector):
 
     def __init__(self, name: str, documentation: str, label: str, bounds: Sequence[float]) -> None:
         """Observe nothing yet. `bounds` are the upper ones of the buckets, in order, without infinity."""
-        self._name, self._documentation, self._label = name, documentation, label
+        self.label = label
+        self._name, self._documentation = name, documentation
         self._bounds = tuple(bounds)
         self._texts = [*(str(float(bound)) for bound in bounds), "+Inf"]
         self._counts: dict[str, list[int]] = {}
@@ -207,7 +208,7 @@ class Durations(Collector):
         return [family]
 
     def _family(self) -> HistogramMetricFamily:
-        return HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
+        return HistogramMetricFamily(self._name, self._documentation, labels=[self.label])
 
 
 class _BeforeRead(Collector):

@@ -22,7 +22,7 @@ from proxy.config.schema import Kind, Setting, settings_of, shape
 from proxy.config.settings import LIVE
 from proxy.config.values import format_duration, format_size
 from proxy.model.errors import ErrorCode, UpstreamFailure
-from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.metrics import Durations, Metrics
 from tests.docs import compatibility, matrix
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -199,14 +199,19 @@ def default_of(field: FieldInfo) -> str:
 # --- metrics ------------------------------------------------------------------------------------------------------
 
 
+def declared_metrics() -> list[MetricWrapperBase | Durations]:
+    """Return all metrics, as they are declared."""
+    return [value for value in vars(Metrics()).values() if isinstance(value, MetricWrapperBase | Durations)]
+
+
 def metrics() -> str:
     """Return docs/metrics.md."""
-    declared = [value for value in vars(Metrics()).values() if isinstance(value, MetricWrapperBase)]
     rows = []
-    for metric in declared:
+    for metric in declared_metrics():
         (described,) = metric.describe()
         name = f"{described.name}_total" if described.type == "counter" else described.name
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - there is no other way to ask
+        names = (metric.label,) if isinstance(metric, Durations) else metric._labelnames  # noqa: SLF001 - no other way
+        labels = ", ".join(f"`{label}`" for label in names)
         rows.append((f"`{name}`", described.type, labels or "-", described.documentation))
     return "\n".join(
         [

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client.metrics import MetricWrapperBase
 
 from proxy.cli.commands import app
 from proxy.config.schema import settings_of
 from proxy.config.settings import LIVE
 from proxy.http.aws.operations import State
 from proxy.model.errors import ErrorCode, UpstreamFailure
-from proxy.telemetry.metrics import Metrics
 from tests.docs import compatibility
-from tests.docs.reference import DOCS, PAGES, is_live
+from tests.docs.reference import DOCS, PAGES, declared_metrics, is_live
 
 ROOT = DOCS.parent
 
@@ -40,9 +38,8 @@ def test_every_setting_has_a_description_and_a_row() -> None:
 
 def test_every_metric_code_reason_and_command_has_its_place() -> None:
     metrics, errors, commands = page("metrics.md"), page("errors.md"), page("cli.md")
-    for metric in vars(Metrics()).values():
-        if isinstance(metric, MetricWrapperBase):
-            assert f"`{next(iter(metric.describe())).name}" in metrics
+    for metric in declared_metrics():
+        assert f"`{next(iter(metric.describe())).name}" in metrics
     assert all(f"| `{code.name}` | {code.status} |" in errors for code in ErrorCode)
     assert all(f"| `{failure.value}` |" in errors for failure in UpstreamFailure)
     for command in app.registered_commands:
@@ -78,9 +75,8 @@ def test_every_live_key_exists() -> None:
 
 def test_operations_tell_of_every_metric() -> None:
     text = page("operations.md")
-    for metric in vars(Metrics()).values():
-        if isinstance(metric, MetricWrapperBase):
-            assert f"`{next(iter(metric.describe())).name}" in text, metric
+    for metric in declared_metrics():
+        assert f"`{next(iter(metric.describe())).name}" in text, metric
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy").rglob("*")), ids=lambda path: path.name)
