@@ -25,6 +25,7 @@ from proxy.model.rule import Provenance, Remote
 _log = structlog.get_logger(__name__)
 
 _RECENT = 50_000
+"""Proofs that are kept in memory, and that may wait to be written down."""
 
 _TOGETHER = 64
 """Proofs that are written down at a time, in no order."""
@@ -128,8 +129,8 @@ class ProofService:
 
     def _note(self, proof: _Proof, *, kept: bool) -> None:
         """Write `proof` down soon; `kept`: unless the repository has one already."""
-        if proof in self._noted or proof in self._writing:
-            return
+        if proof in self._noted or proof in self._writing or len(self._noted) >= _RECENT:
+            return  # where the metadata do not keep up, the upstream is asked once more, later
         self._noted[proof] = kept
         if not self._writes:
             self._writes = True
@@ -143,10 +144,13 @@ class ProofService:
                 self._writing = set(some)
                 for proof in some:
                     del self._noted[proof]
-                async with asyncio.TaskGroup() as group:
-                    for repository in {proof.repository for proof in some}:
-                        own = {proof: kept for proof, kept in some.items() if proof.repository == repository}
-                        group.create_task(self._keep(repository, own))
+                by_repository: dict[RepositoryName, dict[_Proof, bool]] = {}
+                for proof, kept in some.items():
+                    by_repository.setdefault(proof.repository, {})[proof] = kept
+                keeping = (self._keep(repository, own) for repository, own in by_repository.items())
+                for failure in await asyncio.gather(*keeping, return_exceptions=True):
+                    if failure is not None:
+                        _log.error("proofs.failed", exc_info=failure)
         finally:
             self._writes = False
             self._writing = set()

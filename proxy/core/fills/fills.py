@@ -9,7 +9,7 @@ from proxy.config.settings import FillSettings, UpstreamSettings
 from proxy.core.fills.bypass import Bypass, BypassSource
 from proxy.core.fills.fill import Fill, Phase
 from proxy.core.fills.follower import Follower
-from proxy.core.fills.owner import Owner, WrongBytesError
+from proxy.core.fills.owner import SMALL, Owner, WrongBytesError, gives_way
 from proxy.core.fills.ports import PartialStore, State
 from proxy.core.fills.room import Room
 from proxy.core.fills.tail import TailSource
@@ -122,7 +122,8 @@ class Fills:
 
     def _make_way(self, route: BlobRoute) -> None:
         """End what is fetched by the same rule for nobody; its bytes stay, and are gone on from later."""
-        for other in [other for other in self._fills.values() if other.background and other.rule == route.rule]:
+        others = [other for other in self._fills.values() if gives_way(other, self._settings)]
+        for other in [other for other in others if other.rule == route.rule]:
             # Who asks for it from now on begins anew, and takes over as from another process.
             del self._fills[other.digest]
             other.give_way()
@@ -204,7 +205,8 @@ class Fills:
             fill.promise(partial.watermark)
             fill.finish()
         if partial.state is State.OWNED and fill.phase is Phase.FILLING:
-            _log.info("fill.started", digest=str(fill.digest), watermark=partial.watermark)
+            if fill.size is None or fill.size > SMALL:  # of a small blob one line, at its end, tells as much
+                _log.info("fill.started", digest=str(fill.digest), watermark=partial.watermark)
             await owner.run(partial)
 
 

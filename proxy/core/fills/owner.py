@@ -73,7 +73,8 @@ class Owner:
         self._alone = False
         self._sources: set[str] = set()
         self._hashing = PrefixHash(fill, settings.batch)
-        self._small = min(SMALL, settings.batch)
+        self._small = _small(settings)
+        self._unkept: StorageFullError | None = None
 
     async def run(self, partial: Partial) -> None:
         """Go on from the watermark of `partial` until the fill is DONE, UNCACHED or FAILED.
@@ -84,10 +85,11 @@ class Owner:
         fill = self._fill
         fill.reach(partial.watermark)
         self._ahead = Spans()
+        self._unkept = None
         self._sources = {partial.origin.route} if partial.watermark else set()
         hashing = self._hashing = PrefixHash(fill, self._settings.batch)
         works = [self._download(partial), hashing.follow(partial)]
-        if fill.background:
+        if gives_way(fill, self._settings):
             works.append(self._heed(partial))
         try:
             await together(*works)
@@ -160,17 +162,19 @@ class Owner:
             if body.total != fill.size:
                 await self._room.admit(fill, body.total)
             origin = Origin(route.name, body.validator)
+            in_pieces = stop is not None and (body.stop < body.total or bool(self._ahead))
             # Nothing of it is there, and nothing will be if the process is killed: as long as that takes a moment,
             # it is no loss.
-            at_once = partial.total is None and start == 0 == body.start and body.total <= self._small
+            at_once = not in_pieces and partial.total is None and start == 0 == body.start and body.total <= self._small
             if not at_once and (partial.total is None or partial.origin != origin):
                 await partial.begin(body.total, origin)
             if start:
                 _log.info("fill.resumed", digest=str(fill.digest), route=route.name, watermark=start)
             fill.carrier = route.name
             self._sources.add(route.name)
-            fill.promise(body.total)
-            if stop is not None and (body.stop < body.total or self._ahead):
+            if not at_once:
+                fill.promise(body.total)
+            if in_pieces:
                 transfer = ParallelTransfer(fill, partial, route, self._ahead, self._settings, self._metrics)
                 self._alone = True  # should nothing come of it
                 await transfer.run(body, held)
@@ -185,7 +189,7 @@ class Owner:
 
         So it does while its size is not known: the answer to a request for a part is an error if the blob is empty.
         """
-        start, piece = partial.watermark, self._settings.piece
+        start, piece = partial.watermark, int(self._settings.piece)
         total = self._fill.size if partial.total is None else partial.total
         if self._alone or route.parallel == 1 or total is None:
             return None
@@ -211,8 +215,13 @@ class Owner:
         hasher = self._fill.digest.hasher()
         await update(hasher, chunks)
         if pipe.finished and self._fill.digest.matches(hasher):
-            with suppress(StorageFullError):  # as far as it came; the rest is tried below, and fails there
+            try:
                 await partial.store(total, origin, chunks)
+            except StorageFullError as error:
+                # Where bytes are missing they are written again below. That the device did not take them is told by
+                # the kernel once: the next fsync would say that all is well.
+                self._unkept = error if partial.watermark == total else None
+        self._fill.promise(total)
         if partial.total is None:
             await partial.begin(total, origin)
         if chunks:
@@ -221,7 +230,10 @@ class Owner:
             self._hashing.adopt(hasher, total)
             self._metrics.bytes.labels("stored").inc(total)
         self._fill.extend(chunks)
-        await self._write(partial, pipe)
+        if partial.state is State.COMMITTED:
+            self._fill.finish()  # now, so that readers are woken once, and have all bytes then
+        else:
+            await self._write(partial, pipe)
 
     async def _judge(self, partial: Partial, route: BlobRoute, error: UpstreamError) -> None:
         """Wait before the next attempt, or give up the route, or (by raising) what is there."""
@@ -272,6 +284,8 @@ class Owner:
             # Where several gave a part of the bytes, nobody knows who was wrong.
             raise WrongBytesError(partial.origin.route if len(self._sources) == 1 else "", fill.digest)
         try:
+            if self._unkept is not None:
+                raise self._unkept
             if partial.state is not State.COMMITTED:
                 await partial.commit()
         except StorageFullError as error:
@@ -286,6 +300,18 @@ class Owner:
     def _rule(self, partial: Partial) -> str:
         routes = self._fill.routes
         return (routes.get(partial.origin.route) or next(iter(routes.values()))).rule
+
+
+def gives_way(fill: Fill, settings: FillSettings) -> bool:
+    """Tell whether a fill ends when clients need what it uses.
+
+    Not that of a small blob: it has come sooner than the request for it is made once more.
+    """
+    return fill.background and (fill.size is None or fill.size > _small(settings))
+
+
+def _small(settings: FillSettings) -> int:
+    return min(SMALL, settings.batch)
 
 
 async def settle(fill: Fill, hashing: PrefixHash) -> None:

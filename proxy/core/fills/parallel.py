@@ -154,7 +154,7 @@ class ParallelTransfer:
         self._ahead = ahead
         self._settings = settings
         self._metrics = metrics
-        self._piece = settings.piece
+        self._piece: int = settings.piece
         self._pieces = Pieces([], self._piece)
         self._arrivals = Arrivals(_BATCHES * settings.batch)
         self._total = 0

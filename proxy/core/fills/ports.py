@@ -91,6 +91,7 @@ class Partial(Protocol):
     async def abandon(self, state: State) -> None:
         """Tell followers that it has ended as `state` (UNCACHED, FAILED or GONE) and remove it.
 
+        A call to store it that was cancelled may yet have done so: then it stays, and is COMMITTED.
         Processes that have it open can still read what was there.
         """
 

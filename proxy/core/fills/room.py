@@ -23,6 +23,7 @@ class Room:
         # The last look at the device: when it was, and what was free then less all that was admitted since.
         self._looked = -_SPAN
         self._left = 0
+        self._admitted = 0
 
     async def admit(self, fill: Fill, total: int) -> None:
         """Count `fill`, of `total` bytes, until it is dropped; raise `StorageFullError` where it does not fit."""
@@ -30,11 +31,13 @@ class Room:
         if self._clock.monotonic() - self._looked > _SPAN or self._left < needed:
             await self._look(fill, total)
         self._left -= total
+        self._admitted += total
         self._missing[fill] = total
 
     async def _look(self, fill: Fill, total: int) -> None:
-        free = self._left = await self._blobs.free()
-        self._looked = self._clock.monotonic()
+        looked, admitted = self._clock.monotonic(), self._admitted
+        free = await self._blobs.free()
+        self._looked, self._left = looked, free - (self._admitted - admitted)
         others = sum(
             max(0, size - other.watermark)
             for other, size in self._missing.items()

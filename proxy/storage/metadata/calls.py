@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -60,9 +61,19 @@ class Calls:
             starts = self._running < self._runners and len(self._waiting) > self._running * self._most
             self._running += starts
         if starts:
-            self._threads.start(self._work_off)
+            self._start(call)
         result: T = await call.done
         return result
+
+    def _start(self, call: Call) -> None:
+        try:
+            self._threads.start(self._work_off)
+        except BaseException:  # closed, or no more threads: who comes next must not wait for one that never runs
+            with self._guard:
+                self._running -= 1
+                with suppress(ValueError):
+                    self._waiting.remove(call)
+            raise
 
     def _work_off(self) -> None:
         while calls := self._take():

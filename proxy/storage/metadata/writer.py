@@ -74,8 +74,8 @@ class Writer:
         """Give each of the first writes of `batch` its result or error, and return how many those are."""
         try:
             return self._attempt(batch)
-        except (DBAPIError, _SpoiltError) as error:
-            if isinstance(error, DBAPIError) and (len(batch) == 1 or is_busy(error)):
+        except (DBAPIError, sqlite3.Error, _SpoiltError) as error:
+            if not isinstance(error, _SpoiltError) and (len(batch) == 1 or is_busy(error)):
                 for write in batch:
                     write.error = self._failure(write, error)
                 return len(batch)
@@ -102,11 +102,11 @@ class Writer:
 
     def _transact(self, batch: Sequence[Call], *, durable: bool) -> int:
         """Do the first writes of `batch` in one transaction, and return how many."""
-        begun = time.monotonic()
         count = 0
         with self._engine.connect() as connection:
             _synchronize(connection, durable=durable)
             with connection.begin():
+                begun = time.monotonic()  # with the lock: what another process had it for keeps no write out
                 for write in batch:
                     if count and time.monotonic() - begun > _LONGEST:
                         break
@@ -134,14 +134,15 @@ class Writer:
             write.error = self._failure(write, error) if isinstance(error, DBAPIError) else error
         driver.execute("RELEASE one").close()
 
-    def _failure(self, write: Call, error: DBAPIError) -> Exception:
+    def _failure(self, write: Call, error: DBAPIError | sqlite3.Error) -> Exception:
         """Log a refusal of the database, and return what the caller is told."""
-        _log.warning("metadata.write_failed", transaction=write.name, error=str(error.orig))
+        reason = str(error.orig if isinstance(error, DBAPIError) else error)
+        _log.warning("metadata.write_failed", transaction=write.name, error=reason)
         told: Exception = error
         if is_busy(error):
             told = StorageFullError(f"cannot write to {self._path}: another process keeps it locked")
         elif is_refused_write(error):
-            told = StorageFullError(f"cannot write to {self._path}: {error.orig}")
+            told = StorageFullError(f"cannot write to {self._path}: {reason}")
         if told is not error:
             told.__cause__ = error
         return told

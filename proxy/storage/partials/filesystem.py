@@ -12,9 +12,10 @@ One machine and a local file system: network file systems delay what processes s
 import errno
 import fcntl
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import islice
 from typing import Final
@@ -104,6 +105,8 @@ class FilesystemPartial:
         self._part: Descriptor | None = None
         self._origin_size = 0
         self._writeback = Writeback()
+        # Names are moved and removed by one call at a time: one whose caller has left may still run.
+        self._ending = threading.Lock()
         self._store = store
         self._blob_path = store.layout.blob(digest)
         self._control_path = store.layout.control(digest)
@@ -323,7 +326,7 @@ class FilesystemPartial:
     def _commit(self) -> None:
         if self._part is None:
             raise AssertionError("an owned partial is open")
-        with writing(self._blob_path), self._part.use() as part, self._locked() as control:
+        with self._ending, writing(self._blob_path), self._part.use() as part, self._locked() as control:
             if os.fstat(part).st_size != self.watermark:
                 raise OSError(errno.EIO, "the file is longer than what was written to it", str(self._part_path))
             self._put_in_place(part, control)
@@ -336,7 +339,9 @@ class FilesystemPartial:
         """
         if self._part is None:
             raise AssertionError("an owned partial is open")
-        with writing(self._blob_path), self._part.use() as part, self._locked() as control:
+        with self._ending, writing(self._blob_path), self._part.use() as part, self._locked() as control:
+            if self.state is not State.OWNED:
+                return  # thrown away before this began: the names may be a successor's
             self.total, self.origin = total, origin
             self.watermark = _write_all(part, chunks, 0)
             self._put_in_place(part, control)
@@ -348,12 +353,20 @@ class FilesystemPartial:
         # Not the folder that it left: should a power cut bring the old name back, `_claim` removes it, by the boot
         # id in the record, or where there is no record.
         sync_folder(self._blob_path.parent)
-        self._write_record(control, Stage.COMMITTED, self.watermark)
-        self._control_path.unlink(missing_ok=True)
+        # It is stored whatever comes now. Who is not told, as there is no room for a first record, finds the lock free.
+        with suppress(OSError):
+            self._write_record(control, Stage.COMMITTED, self.watermark)
+        with suppress(OSError):
+            self._control_path.unlink(missing_ok=True)
         self.state = State.COMMITTED
         self.release()
 
     def _abandon(self, state: State) -> None:
+        with self._ending:
+            if self.state is not State.COMMITTED:  # by a call whose caller has left: then it is stored
+                self._throw_away(state)
+
+    def _throw_away(self, state: State) -> None:
         try:
             with self._locked() as control:
                 self._write_record(control, _STAGES[state], self.watermark)

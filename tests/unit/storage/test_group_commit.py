@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from proxy.core.ports import RepositoryRecord, StorageFullError, TagRecord, TagWrite
 from proxy.model.digest import Digest
@@ -145,6 +145,49 @@ async def test_writes_that_are_locked_out_are_all_told(database: Database, path:
     assert [str(result) for result in results] == [f"cannot write to {path}: another process keeps it locked"] * 3
     assert await database.write("again", put("d")) == "d"
     assert keys(path) == ["d"]
+
+
+async def test_a_write_that_spoils_the_transaction_of_all_fails_alone(database: Database, path: Path) -> None:
+    def spoil(connection: Connection) -> None:
+        connection.exec_driver_sql("RELEASE one")  # what is around each write of several
+
+    async with Held(database) as held:
+        waiting = [held.ask(put("before")), held.ask(spoil), held.ask(put("after"))]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [str, OperationalError, str]
+    assert keys(path) == ["before", "after"]
+
+
+async def test_waiting_for_another_process_takes_nothing_off_the_time_of_a_transaction(path: Path) -> None:
+    database = await asyncio.to_thread(Database, path, 10)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    asked = threading.Event()
+
+    def leave_to_other(connection: Connection) -> None:
+        asked.wait()
+        connection.exec_driver_sql("ROLLBACK")
+        other.execute("BEGIN IMMEDIATE").close()
+
+    seen: list[list[str]] = []
+    works = [leave_to_other, *map(put, "abc"), lambda _: seen.append(keys(path))]
+    waiting = [started(database.write("waiting", work)) for work in works]
+    await asyncio.sleep(0)  # all wait in the queue
+    asked.set()
+    await asyncio.sleep(0.1)  # longer than a transaction takes writes
+    other.execute("ROLLBACK").close()
+    other.close()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await database.close()
+    assert seen == [[]]
+    assert keys(path) == ["a", "b", "c"]
+
+
+async def test_a_database_that_is_closed_tells_everyone(path: Path) -> None:
+    database = await asyncio.to_thread(Database, path)
+    await database.close()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            await asyncio.wait_for(database.write("late", put("late")), 10)
 
 
 async def test_a_caller_that_leaves_before_its_turn_leaves_nothing(database: Database, path: Path) -> None:

@@ -1,5 +1,7 @@
 """Fills that nobody asked for: they wait for those that somebody did, give way to them, and take no room from them."""
 
+import asyncio
+
 import pytest
 
 from proxy.core.fills.ports import State
@@ -52,6 +54,33 @@ async def test_it_gives_way_to_a_client_and_goes_on_later(bench: FillBench, held
     await keeping
     assert route.requests == [0, 0 if held == "headers" else 6000]
     assert await bench.stored() == CONTENT
+
+
+async def test_a_small_blob_that_is_on_its_way_does_not_give_way(bench: FillBench) -> None:
+    gate, small = Gate(), CONTENT[:1500]
+    route = ScriptedRoute(small, Answer(before=gate))
+    keeping = started(bench.fills.keep(Digest.of(small), route, len(small)))
+    await gate.reached.wait()
+    assert await read(await bench.fills.open(OTHER_DIGEST, ScriptedRoute(OTHER))) == OTHER
+    gate.open()
+    await keeping
+    assert route.requests == [0]
+
+
+async def test_who_asks_for_a_small_blob_that_did_not_give_way_joins(bench: FillBench) -> None:
+    gate, small = Gate(), CONTENT[:1500]
+    route = ScriptedRoute(small, Answer(before=gate))
+    keeping = started(bench.fills.keep(Digest.of(small), route, len(small)))
+    await gate.reached.wait()
+    assert await read(await bench.fills.open(OTHER_DIGEST, ScriptedRoute(OTHER))) == OTHER
+    opening = started(bench.fills.open(Digest.of(small), route, size=len(small)))
+    await asyncio.sleep(0)
+    assert bench.metric("pullthrough_fills_joined_total") == 1
+    gate.open()
+    source = await opening
+    assert await read(source) == small
+    await keeping
+    assert route.requests == [0]
 
 
 async def test_it_does_not_give_way_to_another_rule(bench: FillBench) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -17,7 +17,7 @@ from proxy.model.errors import UpstreamError
 from proxy.storage.blobs import MemoryBlobStore
 from tests.support.background import started
 from tests.support.clock import FakeClock
-from tests.support.routes import Answer, ScriptedRoute, broken
+from tests.support.routes import Answer, Gate, ScriptedRoute, broken
 
 
 async def chunked(*chunks: bytes, error: UpstreamError | None = None) -> AsyncIterator[bytes]:
@@ -119,15 +119,34 @@ class TestRoom:
             room.drop(fill)
         assert blobs.looks == 2
 
+    async def test_what_was_admitted_during_a_look_is_counted(self) -> None:
+        blobs = LookedAt((1 << 30) + 2500)
+        room = Room(blobs, FakeClock(), 0)
+        fills = [Fill(Digest.of(b"x"), None) for _ in range(3)]
+        blobs.gates = gates = [Gate(), Gate()]
+        both = [started(room.admit(fill, 1000)) for fill in fills[:2]]
+        await asyncio.gather(*(gate.reached.wait() for gate in gates))
+        for gate, admitted in zip(gates, both, strict=True):
+            gate.open()
+            await admitted
+        room.drop(fills[0])
+        room.drop(fills[1])
+        await room.admit(fills[2], 1000)
+        assert blobs.looks == 3
+
 
 class LookedAt(MemoryBlobStore):
-    """A store that counts the looks at its free space."""
+    """A store that counts the looks at its free space, of which the first ones wait for `gates`."""
 
     looks = 0
+    gates: Sequence[Gate] = ()
 
     async def free(self) -> int:
         self.looks += 1
-        return await super().free()
+        found = await super().free()
+        if self.looks <= len(self.gates):
+            await self.gates[self.looks - 1].wait()
+        return found
 
 
 class TestPipe:

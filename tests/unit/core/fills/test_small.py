@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import ByteSize
+from structlog.testing import capture_logs
 
 from proxy.core.fills.ports import Origin, State
 from proxy.core.ports import StorageFullError
@@ -130,6 +131,8 @@ async def test_a_small_blob_that_cannot_be_kept_is_read_from_memory(bench: FillB
     assert await read(await bench.fills.open(DIGEST, route)) == CONTENT
     await bench.settled()
     assert route.requests == [0]
+    # The kernel tells once that bytes did not reach the device: a second try would be told that they did.
+    assert watched(bench).calls.count("commit") == 1
     assert await bench.stored() is None
     assert bench.partials.partials == {}
 
@@ -143,3 +146,25 @@ async def test_a_small_blob_that_cannot_be_written_is_passed_through(bench: Fill
     assert route.requests == [0, 0]
     assert await bench.stored() is None
     assert bench.partials.partials == {}
+
+
+async def test_a_small_blob_of_several_pieces_is_begun_before_its_pieces_are_written(bench: FillBench) -> None:
+    route = ScriptedRoute(CONTENT, parallel=4)
+    assert await read(await bench.fills.open(DIGEST, route, size=len(CONTENT))) == CONTENT
+    assert watched(bench).calls[0] == "begin"
+    assert max(route.requests) < len(CONTENT)
+    assert await bench.stored() == CONTENT
+
+
+async def test_readers_of_a_small_blob_are_given_all_of_it_at_once(bench: FillBench) -> None:
+    bench.settings = bench.settings.model_copy(update={"segment": ByteSize(1 << 20)})
+    source = await bench.fills.open(DIGEST, ScriptedRoute(CONTENT))
+    assert [data async for data in source.stream(0, source.total)] == [CONTENT]
+    source.close()
+
+
+async def test_a_small_blob_is_one_line_of_the_log(bench: FillBench) -> None:
+    with capture_logs() as logs:
+        assert await read(await bench.fills.open(DIGEST, ScriptedRoute(CONTENT), size=len(CONTENT))) == CONTENT
+        await bench.settled()
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == ["fill.committed"]

@@ -1,9 +1,11 @@
 """What only the files show; the rest is the contract of the port."""
 
 import asyncio
+import errno
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from proxy.model.digest import Digest
 from proxy.storage.layout import Layout
 from proxy.storage.partials import FilesystemPartialStore
 from proxy.storage.partials.descriptor import Descriptor
+from proxy.storage.partials.filesystem import FilesystemPartial
 from proxy.storage.partials.record import Record, Stage, read_boot_id, read_origin, read_record, write_record
 from proxy.storage.threads import Threads
 from tests.support.background import started
@@ -276,6 +279,70 @@ async def test_an_append_that_was_cancelled_holds_the_lock_until_it_has_ended(
     go_on.set()
     await taken_over(heir)
     heir.close()
+
+
+class HeldChunks(list[bytes]):
+    """Chunks whose writing stands still before the first of them."""
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        super().__init__(chunks)
+        self.running, self.go_on = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.running.set()
+        self.go_on.wait(10)
+        return super().__iter__()
+
+
+async def test_a_store_whose_caller_left_never_moves_the_bytes_of_a_successor(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    chunks = HeldChunks([DATA])
+    storing = started(owner.store(len(DATA), ORIGIN, chunks))
+    await asyncio.to_thread(chunks.running.wait, 10)
+    ending = started(_ended_and_begun_by_another(owner, store))
+    await asyncio.wait([ending], timeout=0.2)  # what is right waits for the call in the thread
+    chunks.go_on.set()
+    await asyncio.gather(storing, return_exceptions=True)
+    state = await ending
+    assert layout.blob(DIGEST).read_bytes() == DATA
+    assert state is State.COMMITTED
+
+
+async def _ended_and_begun_by_another(owner: Partial, store: FilesystemPartialStore) -> State:
+    await owner.abandon(State.GONE)
+    owner.close()
+    heir = await store.open(DIGEST)
+    if heir.state is State.OWNED:
+        await heir.begin(len(DATA), ORIGIN)
+        await heir.append([DATA[:100]])
+    heir.close()
+    return heir.state
+
+
+class FullPartial(FilesystemPartial):
+    """A partial for whose record of the end there is no room: the blob took the last of it."""
+
+    def _write_record(self, descriptor: int, stage: Stage, watermark: int) -> None:
+        if stage is Stage.COMMITTED:
+            raise OSError(errno.ENOSPC, "no room")
+        super()._write_record(descriptor, stage, watermark)
+
+
+async def test_a_blob_that_is_in_place_is_committed_though_its_record_finds_no_room(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = FullPartial(store, DIGEST)
+    await asyncio.to_thread(owner.look_first)
+    follower = await store.open(DIGEST)
+    await owner.store(len(DATA), ORIGIN, [DATA])
+    assert owner.state is State.COMMITTED
+    assert [path for path in layout.root.rglob("*") if path.is_file()] == [layout.blob(DIGEST)]
+    await follower.poll()
+    assert follower.state is State.GONE  # it opens the digest again, and finds the blob
+    follower.close()
+    owner.close()
 
 
 async def test_a_partial_that_nobody_got_gives_up_its_lock(store: FilesystemPartialStore) -> None:

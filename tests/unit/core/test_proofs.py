@@ -1,0 +1,69 @@
+"""Proofs that nobody waits for: they are written down many at a time, and one that cannot be takes no other with it."""
+
+import asyncio
+
+from structlog.testing import capture_logs
+
+from proxy.core.proofs import ProofService
+from proxy.model.digest import Digest
+from proxy.model.reference import RepositoryName
+from proxy.model.rule import Provenance
+from tests.support.filling_metadata import FillingMetadata
+from tests.support.routes import Gate
+from tests.unit.core.conftest import Bench
+
+BROKEN = RepositoryName("quay/broken")
+DIGEST = Digest.of(b"a layer")
+
+
+class BrokenMetadata(FillingMetadata):
+    """Metadata that cannot be written for one repository, and take a moment for others."""
+
+    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+        if repository == BROKEN:
+            raise OSError("the device fails")
+        await asyncio.sleep(0)
+        await super().prove(repository, digest, provenance)
+
+
+class HeldMetadata(FillingMetadata):
+    """Metadata that are written once the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+        self.calls = 0
+
+    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+        self.calls += 1
+        await self.gate.wait()
+        await super().prove(repository, digest, provenance)
+
+
+async def test_a_proof_that_cannot_be_written_takes_no_other_with_it(bench: Bench) -> None:
+    bench.metadata = BrokenMetadata()
+    proofs = ProofService(bench.metadata, bench.store, bench.upstreams)
+    remote = bench.resolve().remote
+    assert remote is not None
+    names = [RepositoryName(f"quay/app{number}") for number in range(200)]
+    with capture_logs() as logs:
+        for name in (BROKEN, *names):
+            proofs.shown(name, remote, Digest.of(name.encode()), 7)
+        await bench.tasks.drain(10)
+    assert [entry["event"] for entry in logs] == ["proofs.failed"]
+    proven = [await bench.metadata.proven(name, Digest.of(name.encode()), remote.provenance) for name in names]
+    assert all(proven)
+
+
+async def test_how_many_wait_to_be_written_down_is_bounded(bench: Bench) -> None:
+    bench.metadata = metadata = HeldMetadata()
+    proofs = ProofService(metadata, bench.store, bench.upstreams)
+    remote = bench.resolve().remote
+    assert remote is not None
+    proofs.shown(BROKEN, remote, DIGEST, 7)
+    await metadata.gate.reached.wait()
+    for number in range(60_000):
+        proofs.shown(BROKEN, remote, Digest(DIGEST.algorithm, f"{number:064x}"), 7)
+    metadata.gate.open()
+    await bench.tasks.drain(60)
+    assert metadata.calls == 50_001
