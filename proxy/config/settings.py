@@ -271,8 +271,8 @@ class FillSettings(Section):
     batch: PositiveSize = Field(Size(1 << 20), description="Bytes hashed and written to disk at a time.")
     piece: PositiveSize = Field(
         Size(8 << 20),
-        description="Most bytes asked for at a time where a rule's `parallel_ranges` allows several connections; blobs of "
-        "more than two such pieces are fetched so, in as many for each connection. A piece costs a request.",
+        description="Most bytes asked for at a time where a rule's `parallel_ranges` allows several connections; blobs "
+        "of more than two such pieces are fetched so, in as many for each connection. A piece costs a request.",
     )
     poll: PositiveDuration = Field(
         timedelta(milliseconds=10), description="How often a fill of another process is looked at."
