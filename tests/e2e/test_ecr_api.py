@@ -315,5 +315,7 @@ def test_fifty_first_pulls_of_an_image_cost_one_fetch_of_each_part(registry: Reg
     # Each process asks for a manifest once; blobs are fetched once for all of them.
     assert 1 <= checks(quay, name, "1") <= WORKERS
     assert all(1 <= checks(quay, name, str(child.digest)) <= WORKERS for child in fetched)
-    blobs = [each.target.partition("?")[0] for each in quay.journal.of(Route.BLOB, "GET", host=quay.host)]
+    # A process that finds a blob before the proof of it has it proven, by a GET of one byte.
+    gets = quay.journal.of(Route.BLOB, "GET", host=quay.host)
+    blobs = [each.target.partition("?")[0] for each in gets if each.request.headers.get("range") != "bytes=0-0"]
     assert len(blobs) == len(set(blobs))
