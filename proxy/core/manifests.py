@@ -166,8 +166,9 @@ class ManifestService:
         return ManifestAnswer(raw, record.media_type, record.digest, len(raw), found.status, found.warning)
 
     async def _get_digest(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:
+        landed = self._upstreams.landed
         kept = await self._kept(resolution, digest)
-        return kept if kept is not None else await self._fetch(resolution, digest)
+        return kept if kept is not None else await self._fetch(resolution, digest, landed)
 
     async def _kept(self, resolution: Resolution, digest: Digest) -> ManifestAnswer | None:
         start = self._warm.start()
@@ -214,7 +215,8 @@ class ManifestService:
             return await self._fetch(resolution, digest)
         return ManifestAnswer(None, head.media_type, digest, head.size, CacheStatus(forward=Forward.MISS))
 
-    async def _fetch(self, resolution: Resolution, digest: Digest) -> ManifestAnswer:
+    async def _fetch(self, resolution: Resolution, digest: Digest, landed: int | None = None) -> ManifestAnswer:
+        """Fetch a manifest that was not there when `landed` shared calls had ended."""
         remote, repository = resolution.remote, resolution.repository
         if remote is None:
             raise ProxyError(ErrorCode.MANIFEST_UNKNOWN, detail={"name": repository, "digest": str(digest)})
@@ -223,6 +225,11 @@ class ManifestService:
             return await self._pull(resolution, remote, digest)
 
         key = ("manifest", repository, remote.rule.prefix, remote.provenance, digest)
+        while landed is not None and self._upstreams.has_landed(key, landed):
+            landed = self._upstreams.landed
+            kept = await self._kept(resolution, digest)
+            if kept is not None:
+                return kept
         try:
             self._upstreams.require_permission(remote)
             return await self._upstreams.once(key, fetch)

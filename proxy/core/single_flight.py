@@ -1,12 +1,15 @@
 """Share one piece of work among all who want its result at the same time."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from proxy.core.tasks import Tasks
 
 T = TypeVar("T")
+
+_REMEMBERED: Final = 4096
 
 
 class SingleFlight:
@@ -19,6 +22,17 @@ class SingleFlight:
         """Keep nothing but what is running."""
         self._tasks = tasks
         self._flights: dict[Hashable, asyncio.Future[object]] = {}
+        self._count = 0
+        self._landed: OrderedDict[Hashable, int] = OrderedDict()  # those that ended last, by number
+
+    @property
+    def count(self) -> int:
+        """Return how many calls have ended."""
+        return self._count
+
+    def landed(self, key: Hashable, count: int) -> bool:
+        """Tell whether a call for `key` has ended since there were `count`: what was looked for before may be there."""
+        return self._landed.get(key, 0) > count
 
     def flying(self, key: Hashable) -> bool:
         """Tell whether a call for `key` is running."""
@@ -48,3 +62,8 @@ class SingleFlight:
             flight.set_result(result)
         finally:
             del self._flights[key]
+            self._count += 1
+            self._landed[key] = self._count
+            self._landed.move_to_end(key)
+            if len(self._landed) > _REMEMBERED:
+                self._landed.popitem(last=False)

@@ -112,16 +112,25 @@ class TagService:
         With `head` an uncached tag costs one HEAD upstream, and nothing is fetched. With `forced` the upstream is
         asked although the kept tag is fresh, and waited for.
         """
-        record = await self._metadata.tag(resolution.repository, tag)
-        remote, sources = resolution.remote, resolution.sources
-        if record is not None and sources is not None and record.source not in sources:
-            record = None
-        if record is not None and (remote is None or record.source == UPLOADED):
-            return Found(record, CacheStatus(hit=True), span=ALWAYS)  # no upstream has a say in it
+        landed, remote = self._upstreams.landed, resolution.remote
+        record = await self._record(resolution, tag)
         if remote is None:
-            raise await self._unknown(resolution.repository, tag)
-        sought = _Sought(resolution.repository, remote, tag, sources or (), resolution.tag_policy)
+            if record is None:
+                raise await self._unknown(resolution.repository, tag)
+            return Found(record, CacheStatus(hit=True), span=ALWAYS)
+        sought = _Sought(resolution.repository, remote, tag, resolution.sources or (), resolution.tag_policy)
+        while record is None and self._upstreams.has_landed(sought.key("fetch"), landed):
+            landed = self._upstreams.landed
+            record = await self._record(resolution, tag)
+        if record is not None and record.source == UPLOADED:
+            return Found(record, CacheStatus(hit=True), span=ALWAYS)  # no upstream has a say in it
         return await self._seek(sought, record, head=head, forced=forced)
+
+    async def _record(self, resolution: Resolution, tag: Tag) -> TagRecord | None:
+        """Return what is kept of the tag, if it came from where the rule leads to now."""
+        record = await self._metadata.tag(resolution.repository, tag)
+        sources = resolution.sources
+        return record if record is None or sources is None or record.source in sources else None
 
     async def _seek(self, sought: _Sought, record: TagRecord | None, *, head: bool, forced: bool) -> Found:
         remote = sought.remote

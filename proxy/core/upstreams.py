@@ -130,6 +130,19 @@ class Upstreams:
         """Ask again next time, whatever was refused before."""
         self._refusals.forget(remote, asked, subject)
 
+    @property
+    def landed(self) -> int:
+        """Return how many shared calls have ended, for `has_landed`."""
+        return self._flights.count
+
+    def has_landed(self, key: Hashable, landed: int) -> bool:
+        """Tell whether a call that was shared by `key` has ended since `landed` had.
+
+        Who looked for what that call keeps, and did not find it, may have looked before it was kept: to be asked
+        before another is begun.
+        """
+        return self._flights.landed(key, landed)
+
     async def once(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what `work` returns; all who ask for `key` at a time share one call, which outlives them."""
         return await self._flights.do(key, work)

@@ -76,3 +76,13 @@ async def test_a_caller_that_is_cancelled_changes_nothing_for_the_others(flights
         work.release.set()
     assert first.cancelled()
     assert second.result() == 1
+
+
+async def test_it_tells_whether_a_call_has_ended_since(flights: SingleFlight) -> None:
+    work = Work()
+    work.release.set()
+    before = flights.count
+    await flights.do("key", work)
+    assert flights.landed("key", before)
+    assert not flights.landed("key", flights.count)
+    assert not flights.landed("other", before)
