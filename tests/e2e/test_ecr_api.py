@@ -316,6 +316,7 @@ def test_fifty_first_pulls_of_an_image_cost_one_fetch_of_each_part(registry: Reg
     assert 1 <= checks(quay, name, "1") <= WORKERS
     assert all(1 <= checks(quay, name, str(child.digest)) <= WORKERS for child in fetched)
     # A process that finds a blob before the proof of it has it proven, by a GET of one byte.
-    gets = quay.journal.of(Route.BLOB, "GET", host=quay.host)
+    # One that has asked upstream for nothing yet has no token, and its first request is refused.
+    gets = [each for each in quay.journal.of(Route.BLOB, "GET", host=quay.host) if each.status != 401]
     blobs = [each.target.partition("?")[0] for each in gets if each.request.headers.get("range") != "bytes=0-0"]
     assert len(blobs) == len(set(blobs))
