@@ -1,11 +1,17 @@
 """Programs that the tests start and end themselves, each by its own process id."""
 
+import errno
+import os
+import secrets
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+
+_FIRST_PORT: Final = 15_000
+_PORTS: Final = 15_000
 
 
 class Process:
@@ -76,11 +82,20 @@ class Process:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a TCP port of 127.0.0.1 that nothing listens on.
+
+    It is below those that Linux gives to connections: none that is opened before the port is used can take it.
+    """
+    while True:
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+        return port
 
 
 def listens(port: int) -> bool:
@@ -103,3 +118,8 @@ def run(
     )
     assert done.returncode == 0, f"{' '.join(command)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def open_descriptors() -> int:
+    """Return how many files and sockets this process has open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one entry a descriptor, not paths
