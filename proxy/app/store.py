@@ -39,6 +39,5 @@ async def open_store(folder: Path) -> AsyncIterator[Store]:
         await blobs.prepare()
         metadata = await SqlMetadataStore.open(layout.database)
         stack.push_async_callback(metadata.close)
-        yield Store(
-            layout, blobs, FilesystemPartialStore(layout, threads), FilesystemUploadStore(layout, writers), metadata
-        )
+        partials = FilesystemPartialStore(layout, threads, writers)
+        yield Store(layout, blobs, partials, FilesystemUploadStore(layout, writers), metadata)

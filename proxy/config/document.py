@@ -66,6 +66,8 @@ def parse_document(path: Path, text: str) -> Document:
     except yaml.reader.ReaderError as error:
         problem = f"is not YAML: a character that is not allowed stands at position {error.position}"
         raise ConfigurationError([Fault(str(path), (), problem)]) from None
+    except RecursionError:
+        raise ConfigurationError([Fault(str(path), (), "is nested too deeply")]) from None
     finally:
         if loader is not None:
             loader.dispose()

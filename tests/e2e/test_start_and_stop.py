@@ -1,6 +1,7 @@
 """Starting with a wrong configuration, stopping in the middle of work."""
 
 import asyncio
+import resource
 import socket
 import sqlite3
 import subprocess
@@ -157,3 +158,35 @@ def test_a_start_with_another_key_tells_which_secrets_it_does_not_open(tmp_path:
     told = server.events("secrets.not_readable")[0]  # each worker says so
     assert (told["names"], told["level"]) == (["ecr-pullthroughcache/hub"], "error")
     assert "key" in told["remedy"]
+
+
+def limited(limit: str) -> tuple[str, ...]:
+    return "sh", "-c", f'ulimit {limit} && exec "$@"', "sh"
+
+
+async def test_more_clients_than_there_are_descriptors_for_wait_for_each_other(tmp_path: Path) -> None:
+    blobs = [images.noise(number, 1000) for number in range(250)]
+    image = images.of_blobs(b"{}", blobs)
+    async with FaultyRegistry() as upstream:
+        upstream.add("app", "1", image)
+        settings = {"rules": [{"prefix": "up", "upstream": upstream.url}]}
+        proxy = Pullthrough(tmp_path / "proxy", settings, wrapper=limited("-n 400"))
+        await asyncio.to_thread(proxy.start)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(proxy.url, connector=connector) as client:
+
+            async def pull(digest: str) -> bytes:
+                async with client.get(f"/v2/up/app/blobs/{digest}") as answer:
+                    return await answer.read()
+
+            assert await asyncio.gather(*map(pull, image.layers)) == blobs
+        assert {event["connections"] for event in proxy.events("server.few_descriptors")} == {48}
+        await asyncio.to_thread(proxy.stop)
+
+
+def test_a_server_may_have_as_many_descriptors_as_its_clients_take(tmp_path: Path) -> None:
+    settings = {"server": {"limits": {"connections": 100}}}
+    with Pullthrough(tmp_path / "proxy", settings, wrapper=limited("-Sn 300")) as proxy:
+        soft, _ = resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE)
+        assert soft == 3 * 100 + 256
+        assert proxy.events("server.few_descriptors") == []

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.config.settings import FillSettings, UpstreamSettings, parse_upstream
+from proxy.config.addresses import parse_upstream
+from proxy.config.settings import FillSettings, UpstreamSettings
 from proxy.core.blobs import BlobService
 from proxy.core.contents import ManifestContents
 from proxy.core.fills import Fills
@@ -16,6 +17,7 @@ from proxy.core.rules import Address, Resolution, RuleSet
 from proxy.core.sources import TransferError
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory
 from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
@@ -55,8 +57,9 @@ class Process:
             0,
             metrics,
         )
-        self.blobs = BlobService(self.metadata, self.store, fills, upstreams)
-        contents = ManifestContents(self.metadata, self.store)
+        memory = ContentMemory(1 << 20, metrics)
+        self.blobs = BlobService(self.metadata, self.store, fills, upstreams, memory)
+        contents = ManifestContents(self.metadata, self.store, memory)
         self.manifests = ManifestService(self.metadata, contents, upstreams)
 
     async def pull(self, name: str) -> bytes:

@@ -11,13 +11,14 @@ from proxy.core.imports import Importer
 from proxy.core.manifests import ManifestService
 from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
-from proxy.core.ports import BlobStore, Clock, UploadStore
+from proxy.core.ports import BlobStore, Clock
 from proxy.core.pushes import PushService
 from proxy.core.registry.creation import RepositoryCreator
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.ports import RegistryStore
 from proxy.core.repositories import RepositoryService
 from proxy.core.rules import RuleBook
+from proxy.core.upload_ports import UploadStore
 from proxy.core.uploads import UploadService
 from proxy.telemetry.metrics import Metrics
 

@@ -72,6 +72,16 @@ class Fills:
         must be shown otherwise. Raises `UpstreamError` where no bytes can be had by `route`, or a moment ago they
         were wrong, and `ProxyError` UNAVAILABLE while the server shuts down.
         """
+        for _ in range(self._settings.attempts - 1):
+            try:
+                return await self._join(digest, route, size)
+            except WrongBytesError as error:
+                # Another's bytes, or what a dead process had left, say nothing about ours. They were thrown away.
+                if error.route == route.name:
+                    raise
+        return await self._join(digest, route, size)
+
+    async def _join(self, digest: Digest, route: BlobRoute, size: int | None) -> BlobSource:
         fill = self._fills.get(digest)
         joined = fill is not None
         if fill is None:

@@ -108,8 +108,9 @@ class Owner:
                 with suppress(StorageFullError):  # followers would blame the last route: no more than a nuisance
                     await partial.begin(partial.watermark, Origin())
             await partial.abandon(State.FAILED)
-            self._metrics.verify_failures.labels(self._rule(partial)).inc()
-            _log.warning("fill.failed", digest=str(fill.digest), route=partial.origin.route, reason=error.message)
+            route = error.route or partial.origin.route
+            self._metrics.verify_failures.labels(self._rule(route)).inc()
+            _log.warning("fill.failed", digest=str(fill.digest), route=route, reason=error.message)
             fill.fail(error)
         except UpstreamError as error:
             if partial.watermark == 0:
@@ -142,6 +143,8 @@ class Owner:
         before = partial.watermark
         try:
             await self._transfer(partial, route)
+        except WrongBytesError:
+            raise
         except UpstreamError as error:
             progress = partial.watermark > before
             self._attempts = 1 if progress else self._attempts + 1
@@ -221,6 +224,9 @@ class Owner:
                 # Where bytes are missing they are written again below. That the device did not take them is told by
                 # the kernel once: the next fsync would say that all is well.
                 self._unkept = error if partial.watermark == total else None
+        elif pipe.finished and sum(map(len, chunks)) == total:
+            # Nobody was answered yet, here or by other processes, which do not even know a size: all can be told.
+            raise WrongBytesError(origin.route, self._fill.digest)
         self._fill.promise(total)
         if partial.total is None:
             await partial.begin(total, origin)
@@ -297,9 +303,9 @@ class Owner:
         fill.promise(fill.watermark)
         fill.finish()
 
-    def _rule(self, partial: Partial) -> str:
+    def _rule(self, route: str) -> str:
         routes = self._fill.routes
-        return (routes.get(partial.origin.route) or next(iter(routes.values()))).rule
+        return (routes.get(route) or next(iter(routes.values()))).rule
 
 
 def gives_way(fill: Fill, settings: FillSettings) -> bool:

@@ -71,7 +71,7 @@ class FilesystemBlobStore:
 
     async def delete(self, digest: Digest) -> bool:
         """Remove a blob, durably; tell whether it was there. Open readers go on."""
-        return await self._threads.run(self._delete, self._layout.blob(digest))
+        return await self._writers.run(self._delete, self._layout.blob(digest))
 
     async def scan(self) -> AsyncIterator[tuple[Digest, int]]:
         """Yield (digest, size) of every stored blob; files with other names are not ours and are passed over.

@@ -2,6 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Final
+
+_CLOSED: Final = 0o750
 
 
 def sync_folder(folder: Path) -> None:
@@ -30,7 +33,8 @@ class DurableFolders:
         if folder in self._durable and folder.is_dir():
             return
         if folder == self._root:
-            folder.mkdir(parents=True, exist_ok=True)
+            # What private upstreams gave is not for every user of the machine.
+            folder.mkdir(mode=_CLOSED, parents=True, exist_ok=True)
         else:
             self.make(folder.parent)
             folder.mkdir(exist_ok=True)

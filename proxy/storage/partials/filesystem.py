@@ -60,13 +60,15 @@ _log = structlog.get_logger(__name__)
 class FilesystemPartialStore:
     """The `PartialStore` port on the local file system that also holds the blobs.
 
-    `threads` stays the caller's, who closes it after the last use.
+    `threads` stay the caller's, who closes them after the last use. Owners write in `writers`, if there are any: a
+    device may be slow to take what is written, and readers need not wait.
     """
 
-    def __init__(self, layout: Layout, threads: Threads) -> None:
+    def __init__(self, layout: Layout, threads: Threads, writers: Threads | None = None) -> None:
         """Touch nothing yet."""
         self.layout = layout
         self.threads = threads
+        self.writers = writers or threads
         self.folders = DurableFolders(layout.root)
         self.page_cache = PageCache()
 
@@ -131,19 +133,19 @@ class FilesystemPartial:
 
     async def begin(self, total: int, origin: Origin) -> None:
         """Keep size and origin."""
-        await self._store.threads.run(self._begin, total, origin)
+        await self._store.writers.run(self._begin, total, origin)
 
     async def append(self, chunks: Sequence[bytes]) -> None:
         """Write `chunks` at the watermark, then raise it."""
-        await self._store.threads.run(self._append, chunks)
+        await self._store.writers.run(self._append, chunks)
 
     async def write_ahead(self, position: int, chunks: Sequence[bytes]) -> None:
         """Write `chunks` above the watermark; the file has a hole until the bytes before them come."""
-        await self._store.threads.run(self._write_ahead, position, chunks)
+        await self._store.writers.run(self._write_ahead, position, chunks)
 
     async def advance(self, watermark: int) -> None:
         """Raise the watermark over bytes that were written ahead of it."""
-        await self._store.threads.run(self._advance, watermark)
+        await self._store.writers.run(self._advance, watermark)
 
     async def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`: on the loop where they are in memory, else by a thread."""
@@ -157,15 +159,15 @@ class FilesystemPartial:
 
     async def commit(self) -> None:
         """Make the bytes the stored blob."""
-        await self._store.threads.run(self._commit)
+        await self._store.writers.run(self._commit)
 
     async def store(self, total: int, origin: Origin, chunks: Sequence[bytes]) -> None:
         """Begin, append and commit by one hop to a thread: for a small blob the hops are most of the work."""
-        await self._store.threads.run(self._store_whole, total, origin, chunks)
+        await self._store.writers.run(self._store_whole, total, origin, chunks)
 
     async def abandon(self, state: State) -> None:
         """Tell followers and remove the files; the bytes stay readable for who has them open."""
-        await self._store.threads.run(self._abandon, state)
+        await self._store.writers.run(self._abandon, state)
 
     def release(self) -> None:
         """Give up the lock."""
@@ -203,19 +205,20 @@ class FilesystemPartial:
     def _claim(self) -> None:
         """Own what there is, unless it has ended."""
         record = self._read_record()
-        if self._open_blob():
-            # Committed between our first look and our lock, or by an owner that died before it had tidied up.
-            self._remove()
-            self.release()
-        elif record is not None and (record.stage is not Stage.FILLING or record.boot != self._store.boot):
-            # An owner that died before it had tidied up; or a power cut, after which bytes may be holes.
-            self._remove()
-        else:
-            try:
-                self._own(record)
-            except BaseException:
+        try:
+            if self._open_blob():
+                # Committed between our first look and our lock, or by an owner that died before it had tidied up.
                 self._remove()
-                raise
+                self.release()
+            elif record is not None and (record.stage is not Stage.FILLING or record.boot != self._store.boot):
+                # An owner that died before it had tidied up; or a power cut, after which bytes may be holes.
+                self._remove()
+            else:
+                self._own(record)
+        except BaseException:
+            if record is None:  # otherwise somebody may go on from what is there
+                self._remove()
+            raise
 
     def _take_over(self) -> None:
         """Settle, with the lock, what became of a fill that this process followed."""
@@ -367,13 +370,14 @@ class FilesystemPartial:
                 self._throw_away(state)
 
     def _throw_away(self, state: State) -> None:
-        try:
-            with self._locked() as control:
+        with self._locked() as control:
+            # Followers who are not told, as there is no room for a first record, find the lock free and begin anew.
+            with suppress(OSError):
                 self._write_record(control, _STAGES[state], self.watermark)
+            try:
                 self._remove()
-        except OSError as error:
-            # The device fails: followers find the lock free, and learn it themselves.
-            _log.warning("fill.not_removed", path=str(self._part_path), error=error.strerror)
+            except OSError as error:
+                _log.warning("fill.not_removed", path=str(self._part_path), error=error.strerror)
         self.state = state
         self.release()
 

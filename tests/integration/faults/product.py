@@ -25,6 +25,7 @@ from proxy.core.registry.ports import RegistryStore
 from proxy.core.rules import RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory
 from proxy.http.application import build_application
 from proxy.http.services import Services
 from proxy.model.digest import Digest
@@ -129,10 +130,11 @@ async def run_product(
         )
         tasks = await stack.enter_async_context(Tasks())
         upstreams = Upstreams(client, tasks, clock, Policy.of(settings, RegistryIdentity()), metrics, Offloader())
-        contents = ManifestContents(stores.metadata, stores.blobs)
+        memory = ContentMemory(64 << 20, metrics)
+        contents = ManifestContents(stores.metadata, stores.blobs, memory)
         fills = Fills(stores.partials, stores.blobs, tasks, clock, filling, settings, 0, metrics)
         manifests = ManifestService(stores.metadata, contents, upstreams)
-        blobs = BlobService(stores.metadata, stores.blobs, fills, upstreams)
+        blobs = BlobService(stores.metadata, stores.blobs, fills, upstreams, memory)
         rules = RuleBook(RuleSet((rule,)))
         uploads = MemoryUploadStore(MemoryBlobStore())  # nobody pushes here
         services = Services(

@@ -27,6 +27,7 @@ from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.rules import RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory
 from proxy.http.server import Server
 from proxy.http.services import Services
 from proxy.model.digest import Digest
@@ -191,10 +192,11 @@ async def run_product(
         plain_session() as session,
     ):
         asking = Upstreams(client, tasks, clock, Policy.of(upstreams, RegistryIdentity()), metrics, Offloader())
-        contents = ManifestContents(metadata, store)
+        memory = ContentMemory(64 << 20, metrics)
+        contents = ManifestContents(metadata, store, memory)
         fills = Fills(MemoryPartialStore(store), store, tasks, clock, filling, upstreams, 0, metrics)
         manifests = ManifestService(metadata, contents, asking)
-        blobs = BlobService(metadata, store, fills, asking)
+        blobs = BlobService(metadata, store, fills, asking, memory)
         book = RuleBook(RuleSet(known))
         services = Services(
             rules=book,

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxy.cli.settings_text import settings_text
 from proxy.config.auth import AuthSettings
 from proxy.config.faults import ConfigurationError
 from proxy.config.loader import DEFAULT_PATH, find_path, load_settings, parse_settings
 from proxy.config.settings import Settings
 from proxy.core.rules import RuleSet
 
+LONG = "x" * 300
 RULE = "rules: [{prefix: a, upstream: a.example"
 DURATION = "a duration is a number with a unit, such as 30s, 5m or 24h"
 CREDENTIALS = "give username with password, or docker_config, or helper, or ecr, or secret: exactly one of them"
@@ -20,6 +22,9 @@ EMPTY_AUTH = "is empty: say who is known, leave it out, or write `auth: none` to
 EMPTY_POLICIES = "is empty: write [] to grant nothing, or leave it out to let all who are known do everything"
 ACTION = "actions[0]: must be 'pull', 'first_pull', 'push', 'delete', 'admin' or 'metrics', not 'pul'"
 ORIGIN = "a public URL is http://host[:port] or https://host[:port], without a path"
+PROXIED = (
+    "behind a proxy, issuer and jwks_url are https URLs: another machine would see, and could forge, what they answer"
+)
 
 
 def faults(text: str, **environ: str) -> list[str]:
@@ -102,6 +107,18 @@ def test_the_shipped_file_is_the_default_of_every_key_it_names_and_has_six_rules
         ),
         ("auth: {htpasswd: u, policies: [{actions: [pull]}]}", "1: auth.policies[0].principals: is missing"),
         ("auth: {oidc: [{issuer: 'https://i'}]}", "1: auth.oidc[0].audience: is missing"),
+        (
+            "auth: {oidc: [{issuer: 'https://i', audience: a, proxy: 'p:3128'}]}",
+            "1: auth.oidc[0].proxy: a forward proxy is http://[user:password@]host:port",
+        ),
+        (
+            "auth: {oidc: [{issuer: 'http://localhost:8080', audience: a, proxy: 'http://p:3128'}]}",
+            f"1: auth.oidc[0]: {PROXIED}",
+        ),
+        (
+            "auth: {oidc: [{issuer: 'https://i', jwks_url: 'http://[::1]/', audience: a, proxy: 'http://p:3128'}]}",
+            f"1: auth.oidc[0]: {PROXIED}",
+        ),
         ("mirrors: 3", "1: mirrors: must be a list, not 3"),
         ("rules: [nonsense]", "1: rules[0]: must be a mapping, not 'nonsense'"),
         ("rules:\n- {prefix: a, upstream: a.example}\n- {prefix: b}", "3: rules[1].upstream: is missing"),
@@ -147,6 +164,7 @@ def test_every_fault_of_a_file_is_told_at_once_in_its_order() -> None:
         ("- a", " must hold sections such as `server:` and `rules:`"),
         ("a: &a [*a]", "1: is not YAML: an alias contains itself"),
         ("a: *b", "1: is not YAML: found undefined alias 'b'"),
+        ("a: " + 9999 * "[", " is nested too deeply"),
         ("a: \x00", " is not YAML: a character that is not allowed stands at position 3"),
         (
             "a: !!python/name:os.system x",
@@ -186,6 +204,9 @@ def test_anchors_and_merge_keys_work() -> None:
         ),
         ("upstreams: {ca_file: gone.pem}", f"1: upstreams.ca_file: there is no file {Path.cwd() / 'gone.pem'}"),
         ("upstreams: {ca_file: config}", "1: upstreams.ca_file: config is not a file"),
+        (f"upstreams: {{ca_file: {LONG}}}", f"1: upstreams.ca_file: {LONG} cannot be read: File name too long"),
+        (f"auth: {{htpasswd: {LONG}}}", f"1: auth.htpasswd: {LONG} cannot be read: File name too long"),
+        ("auth: {htpasswd: gone/users}", f"1: auth.htpasswd: there is no file {Path.cwd() / 'gone/users'}"),
         ("upstreams: {ca_file: pyproject.toml}", "1: upstreams.ca_file: pyproject.toml holds no certificates in PEM"),
         (f"{RULE}, ca_file: gone.pem}}]", f"1: rules[0].ca_file: there is no file {Path.cwd() / 'gone.pem'}"),
         (
@@ -270,7 +291,7 @@ def test_files_of_identities_must_be_there_and_hold_what_they_should(users: Path
     oidc = "oidc: [{issuer: 'https://i.example', audience: a, ca_file: gone}]"
     assert faults(f"auth: {{htpasswd: '{noise}', access_keys: gone, {oidc}}}") == [
         f"1: auth.htpasswd: {noise}:2: this line is not UTF-8 text",
-        f"1: auth.access_keys: there is no file {Path.cwd() / 'gone'}",
+        f"1: auth.access_keys: there is no file {Path.cwd() / 'gone'}: `pullthrough access-keys create NAME` makes it",
         f"1: auth.oidc[0].ca_file: there is no file {Path.cwd() / 'gone'}",
     ]
 
@@ -319,6 +340,15 @@ def test_no_fault_repeats_a_secret() -> None:
     assert "hunter2" not in "".join(found)
 
 
+@pytest.mark.parametrize("issuer", ["https://i", "http://localhost", "ftp://i"])
+@pytest.mark.parametrize("proxy", ["http://u:hunter2@h:3128", "ftp://u:hunter2@h", "[hunter2]", "{hunter2: a}"])
+def test_no_fault_of_a_provider_repeats_the_password_of_its_proxy(issuer: str, proxy: str) -> None:
+    text = proxy if proxy[0] in "[{" else f"'{proxy}'"
+    found = faults(f"auth: {{oidc: [{{issuer: '{issuer}', audience: a, claims: 1, proxy: {text}}}]}}")
+    assert found
+    assert "hunter2" not in "".join(found)
+
+
 def test_a_syntax_error_beside_a_secret_does_not_repeat_it() -> None:
     assert "hunter2" not in "".join(faults("rules: [{credentials: {password: hunter2}]"))
 
@@ -328,6 +358,12 @@ def test_the_settings_do_not_show_the_password_of_a_forward_proxy() -> None:
     assert "hunter2" not in repr(settings)
     assert settings.cache_rules()[0].proxy == "http://u:hunter2@proxy.example:3128"
     assert "hunter2" not in repr(settings.cache_rules())
+    proxy = "http://u:hunter2@proxy.example:3128"
+    settings = parse_settings(f"auth: {{oidc: [{{issuer: 'https://i', audience: a, proxy: '{proxy}'}}]}}", {})
+    assert isinstance(settings.auth, AuthSettings)
+    assert settings.auth.oidc[0].proxy == proxy
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings_text(settings)
 
 
 def test_a_bundle_of_authorities_that_is_there_is_accepted(tmp_path: Path) -> None:

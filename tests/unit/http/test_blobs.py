@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+from aiohttp import ClientPayloadError
 
 from proxy.model.digest import Digest
 from tests.unit.http.conftest import Client, Stack
-from tests.unit.http.raw import exchange
 
 BLOB = bytes(range(256)) * 40
 SIZE = len(BLOB)
@@ -175,9 +175,19 @@ async def test_clients_that_leave_close_their_readers_and_the_fill_goes_on(clien
 
 async def test_wrong_bytes_end_short_of_the_content_length(client: Client, stack: Stack) -> None:
     stack.upstream.blobs[DIGEST] = BLOB[:-1] + b"!"
-    stack.upstream.gate, stack.upstream.chunk = asyncio.Semaphore(SIZE // 1024), 1024
-    answer = await exchange((client.host, client.port or 0), f"GET {PATH}")
+    stack.upstream.gate, stack.upstream.chunk = asyncio.Semaphore(1), 1024
+    answer = await client.get(PATH)
     assert answer.status == 200
     assert answer.headers["Content-Length"] == str(SIZE)
-    assert len(answer.body) < SIZE
-    assert BLOB.startswith(answer.body)
+    assert await answer.content.readexactly(1024) == BLOB[:1024]
+    for _ in range(SIZE // 1024):
+        stack.upstream.gate.release()
+    with pytest.raises(ClientPayloadError, match="Not enough data to satisfy content length header"):
+        await answer.content.readexactly(SIZE - 1024)
+
+
+async def test_wrong_bytes_that_nobody_has_had_one_of_are_an_error(client: Client, stack: Stack) -> None:
+    stack.upstream.blobs[DIGEST] = BLOB[:-1] + b"!"
+    answer = await client.get(PATH)
+    assert answer.status == 502
+    assert (await answer.json())["errors"][0]["code"] == "UPSTREAM_INVALID"

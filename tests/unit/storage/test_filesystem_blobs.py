@@ -23,6 +23,7 @@ from proxy.storage.errors import StoreUnusableError
 from proxy.storage.layout import Layout
 from proxy.storage.threads import Threads
 from tests.support.limits import largest_file
+from tests.support.processes import open_descriptors
 
 MIB = 1 << 20
 
@@ -51,10 +52,6 @@ async def keep(store: FilesystemBlobStore, data: bytes) -> Digest:
 
 def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if not path.is_dir()]
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one entry a descriptor, not paths
 
 
 async def test_who_reads_does_not_wait_for_who_writes(layout: Layout, threads: Threads) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Sequence
+from typing import Self
 
 import pytest
 
@@ -12,7 +14,7 @@ from proxy.core.fills.room import Room
 from proxy.core.fills.transfer import DiscontinuityError, Pipe, chunks_from, together
 from proxy.core.fills.window import WINDOW, Shares, Window
 from proxy.core.ports import StorageFullError
-from proxy.model.digest import Digest
+from proxy.model.digest import Digest, Hasher
 from proxy.model.errors import UpstreamError
 from proxy.storage.blobs import MemoryBlobStore
 from tests.support.background import started
@@ -86,6 +88,14 @@ class TestShares:
         fill.extend([piece, b"small", b"small"])
         assert await fill.read(0, 256 << 10) is piece
         assert await fill.read(len(piece), 256 << 10) == b"smallsmall"
+
+    def test_one_that_has_failed_gives_nothing_more(self) -> None:
+        fill = Fill(Digest.of(b"x"), None)
+        fill.promise(10)
+        fill.extend([b"12345"])
+        assert fill.readable == 5
+        fill.fail(broken())
+        assert fill.readable == 0
 
 
 class TestRoom:
@@ -237,3 +247,32 @@ class TestHashing:
         fill.watermark = 10
         with pytest.raises(OSError, match="no longer there"):
             await PrefixHash(fill, 100).reach(10)
+
+    async def test_bytes_whose_writing_fails_while_they_are_hashed_do_not_count(self) -> None:
+        hashing = PrefixHash(Fill(Digest.of(b"x"), None), 1 << 20)
+        own, hashed = hashing.hasher, threading.Event()
+
+        class Watched:
+            """A hasher that tells when it was fed, and whose copies do."""
+
+            def __init__(self, hasher: Hasher) -> None:
+                self.hasher = hasher
+
+            def update(self, data: bytes | bytearray | memoryview, /) -> None:
+                self.hasher.update(data)
+                hashed.set()
+
+            def hexdigest(self) -> str:
+                return self.hasher.hexdigest()
+
+            def copy(self) -> Self:
+                return type(self)(self.hasher.copy())
+
+        async def find_no_room() -> None:
+            await asyncio.to_thread(hashed.wait, 20)
+            raise StorageFullError("the store is full")
+
+        hashing.adopt(Watched(own), 0)
+        with pytest.raises(StorageFullError):
+            await hashing.beside(find_no_room(), [bytes(100 << 10)])
+        assert (hashing.position, own.hexdigest()) == (0, Digest.of(b"").encoded)

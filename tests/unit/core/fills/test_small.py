@@ -1,13 +1,15 @@
 """Small blobs: written at once where all of it comes in a moment, and as any other where it does not."""
 
+import asyncio
+
 import pytest
 from pydantic import ByteSize
 from structlog.testing import capture_logs
 
 from proxy.core.fills.ports import Origin, State
 from proxy.core.ports import StorageFullError
-from proxy.core.sources import TransferError
 from proxy.model.digest import Digest
+from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.storage.partials import MemoryPartialStore
 from proxy.storage.partials.memory import MemoryPartial
 from tests.support.background import started
@@ -66,11 +68,18 @@ async def bench(bench: FillBench) -> FillBench:
     return bench
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, what comes without a pause comes in a moment."""
+    monkeypatch.setattr("proxy.core.fills.owner._MOMENT", 20.0)
+
+
 def watched(bench: FillBench) -> WatchedPartialStore:
     assert isinstance(bench.partials, WatchedPartialStore)
     return bench.partials
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_small_blob_is_stored_by_one_call(bench: FillBench) -> None:
     assert await read(await bench.fills.open(DIGEST, ScriptedRoute(CONTENT))) == CONTENT
     await bench.settled()
@@ -79,6 +88,7 @@ async def test_a_small_blob_is_stored_by_one_call(bench: FillBench) -> None:
     assert bench.metric("pullthrough_bytes_total", flow="stored") == len(CONTENT)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_blob_without_bytes_is_stored_by_one_call(bench: FillBench) -> None:
     assert await read(await bench.fills.open(EMPTY, ScriptedRoute(b""))) == b""
     await bench.settled()
@@ -115,13 +125,35 @@ async def test_another_process_reads_a_small_blob(bench: FillBench, clock: FakeC
     assert route.requests == [0]
 
 
-async def test_wrong_bytes_of_a_small_blob_are_not_stored(bench: FillBench) -> None:
-    source = await bench.fills.open(DIGEST, ScriptedRoute(b"?" * len(CONTENT)))
-    with pytest.raises(TransferError):
-        await read(source)
+@pytest.mark.usefixtures("patient")
+async def test_wrong_bytes_of_a_small_blob_are_told_and_not_stored(bench: FillBench) -> None:
+    for wrong, digest in ((b"?" * len(CONTENT), DIGEST), (b"", DIGEST), (b"?", EMPTY)):
+        route = ScriptedRoute(wrong, name=f"evil {len(wrong)}")
+        for _ in range(2):  # the second time it is not even asked
+            with pytest.raises(UpstreamError) as told:
+                await bench.fills.open(digest, route)
+            assert told.value.failure is UpstreamFailure.GARBAGE
+        assert route.requests == [0]
+        assert await bench.stored(digest) is None
     assert "store" not in watched(bench).calls
-    assert await bench.stored() is None
     assert bench.partials.partials == {}
+
+
+@pytest.mark.usefixtures("patient")
+async def test_wrong_bytes_of_a_small_blob_do_not_reach_the_clients_of_other_upstreams(bench: FillBench) -> None:
+    gate = Gate()
+    hostile = ScriptedRoute(b"?" * len(CONTENT), Answer(before=gate), name="evil nginx")
+    theirs = started(bench.fills.open(DIGEST, hostile))
+    await gate.reached.wait()
+    ours = [started(fills.open(DIGEST, ScriptedRoute(CONTENT))) for fills in (bench.fills, bench.process())]
+    for _ in range(9):
+        await asyncio.sleep(0)
+    gate.open()
+    with pytest.raises(UpstreamError, match="evil nginx"):
+        await theirs
+    assert [await read(await one) for one in ours] == [CONTENT, CONTENT]
+    assert hostile.requests == [0]
+    assert bench.metric("pullthrough_verify_failures_total", rule="evil") == 1
 
 
 @pytest.mark.parametrize("full", ["store", "commit"])
@@ -156,6 +188,7 @@ async def test_a_small_blob_of_several_pieces_is_begun_before_its_pieces_are_wri
     assert await bench.stored() == CONTENT
 
 
+@pytest.mark.usefixtures("patient")
 async def test_readers_of_a_small_blob_are_given_all_of_it_at_once(bench: FillBench) -> None:
     bench.settings = bench.settings.model_copy(update={"segment": ByteSize(1 << 20)})
     source = await bench.fills.open(DIGEST, ScriptedRoute(CONTENT))
@@ -163,6 +196,7 @@ async def test_readers_of_a_small_blob_are_given_all_of_it_at_once(bench: FillBe
     source.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_small_blob_is_one_line_of_the_log(bench: FillBench) -> None:
     with capture_logs() as logs:
         assert await read(await bench.fills.open(DIGEST, ScriptedRoute(CONTENT), size=len(CONTENT))) == CONTENT

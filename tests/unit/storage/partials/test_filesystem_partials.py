@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import resource
 import shutil
 import threading
 from collections.abc import Iterator
@@ -73,6 +74,35 @@ async def test_a_committed_file_is_the_blob_read_only_and_alone(store: Filesyste
     blob = layout.blob(DIGEST)
     assert (blob.read_bytes(), blob.stat().st_mode & 0o777, blob.stat().st_ino) == (DATA, 0o440, inode)
     assert [path for path in layout.root.rglob("*") if path.is_file()] == [blob]
+
+
+async def test_who_reads_does_not_wait_for_owners_who_write(layout: Layout, threads: Threads) -> None:
+    writers = Threads("writers", 1)
+    store = FilesystemPartialStore(layout, threads, writers)
+    owner = await store.open(DIGEST)
+    await owner.begin(len(DATA), ORIGIN)
+    await owner.append([DATA])
+    device = threading.Event()  # one that is slow to take what is written
+    async with asyncio.TaskGroup() as group:
+        held_up = group.create_task(writers.run(device.wait))
+        writes = [owner.append([b""]), owner.write_ahead(len(DATA), [b""]), owner.advance(len(DATA)), owner.commit()]
+        written = [group.create_task(write) for write in writes]
+        other = await store.open(Digest.of(b"other"))
+        written += [group.create_task(other.begin(1, ORIGIN)), group.create_task(other.abandon(State.GONE))]
+        another = await store.open(Digest.of(b"another"))
+        written += [group.create_task(another.store(7, ORIGIN, [b"another"]))]
+        await asyncio.sleep(0)
+        try:
+            follower = await store.open(DIGEST)
+            await follower.poll()
+            assert await follower.read(0, 10) == DATA[:10]
+            assert not any(write.done() for write in written)
+        finally:
+            device.set()
+    assert held_up.result()
+    for partial in (owner, other, another, follower):
+        partial.close()
+    writers.close()
 
 
 async def test_bytes_of_before_a_reboot_are_not_trusted(store: FilesystemPartialStore, layout: Layout) -> None:
@@ -243,6 +273,44 @@ async def test_a_device_that_is_full_leaves_the_watermark(store: FilesystemParti
     owner.close()
 
 
+async def test_a_device_without_room_for_a_record_keeps_nothing_of_what_was_given_up(
+    store: FilesystemPartialStore, layout: Layout
+) -> None:
+    owner = await store.open(DIGEST)
+    follower = await store.open(DIGEST)
+    with largest_file(3000), pytest.raises(StorageFullError):
+        await owner.store(len(DATA), ORIGIN, [DATA])
+    with largest_file(0):
+        await owner.abandon(State.UNCACHED)
+    assert [path for path in layout.root.rglob("*") if path.is_file()] == []
+    await follower.poll()
+    assert follower.state is State.GONE  # it begins anew
+    follower.close()
+    owner.close()
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+async def test_a_process_without_descriptors_leaves_what_it_found(
+    store: FilesystemPartialStore, layout: Layout, threads: Threads, left: int
+) -> None:
+    if left:
+        await left_behind(store, left)
+    else:
+        layout.control(DIGEST).parent.mkdir(parents=True)
+    await threads.run(getattr, store, "boot")
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    only = os.dup(0)
+    os.close(only)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (only + 1, usual[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+            await store.open(DIGEST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert len(list(layout.control(DIGEST).parent.iterdir())) == (2 if left else 0)
+    assert await watermark(store) == left
+
+
 async def test_a_file_that_is_longer_than_what_was_written_is_not_committed(
     store: FilesystemPartialStore, layout: Layout
 ) -> None:
@@ -389,6 +457,14 @@ class TestRecord:
     def test_of_another_version_is_none(self, descriptor: int) -> None:
         write_record(descriptor, Record(Stage.FILLING, 1, 1, 0, bytes(16)))
         os.pwrite(descriptor, b"\2", 4)
+        assert read_record(descriptor) is None
+        os.close(descriptor)
+
+    def test_of_which_only_a_part_was_written_is_none(self, descriptor: int) -> None:
+        write_record(descriptor, Record(Stage.FILLING, 1 << 30, 1 << 20, 0, bytes(16)))
+        older = os.pread(descriptor, 20, 0)
+        write_record(descriptor, Record(Stage.FILLING, 1 << 30, 1 << 29, 0, bytes(16)))
+        os.pwrite(descriptor, older, 0)
         assert read_record(descriptor) is None
         os.close(descriptor)
 
