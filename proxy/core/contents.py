@@ -33,7 +33,7 @@ class ManifestContents:
         self,
         metadata: Manifests,
         blobs: BlobStore,
-        memory: ContentMemory | None = None,
+        memory: ContentMemory,
         *,
         creator: Creator | None = None,
     ) -> None:
@@ -41,7 +41,7 @@ class ManifestContents:
         self._metadata = metadata
         self._creator = creator
         self._blobs = blobs
-        self.memory = memory if memory is not None else ContentMemory()
+        self.memory = memory
 
     async def read(self, digest: Digest) -> bytes | None:
         """Return the bytes of a kept manifest, or None where they are lost or spoilt: the reason is in the log."""
@@ -79,8 +79,9 @@ class ManifestContents:
         record = record_of(fetched, manifest)
         try:
             self.memory.put(fetched.digest, fetched.raw)
-            if await self._blobs.stat(fetched.digest) != len(fetched.raw):
-                await self.store(fetched.digest, fetched.raw)
+            stored = await self._blobs.stat(fetched.digest)
+            if stored != len(fetched.raw):
+                await self._store(fetched.digest, fetched.raw, stored)
             if self._creator is not None:
                 await self._creator.ensure(repository, Scenario.PULL_THROUGH_CACHE)
             await self._metadata.remember(repository, record, manifest.children, provenance=provenance, tags=tags)
@@ -104,7 +105,11 @@ class ManifestContents:
         They are written also where they are stored: a file may be spoilt, or another process not yet through with it.
         """
         self.memory.put(digest, raw)
-        if await self._blobs.stat(digest) not in {None, len(raw)}:  # cut short, it would count as stored
+        await self._store(digest, raw, await self._blobs.stat(digest))
+
+    async def _store(self, digest: Digest, raw: bytes, stored: int | None) -> None:
+        """Write the bytes in the place of what is `stored`, of which this is the size."""
+        if stored not in {None, len(raw)}:  # cut short, it would count as stored
             await self._blobs.delete(digest)
         async with self._blobs.writer(digest) as writer:
             await writer.write(raw)

@@ -30,6 +30,9 @@ _RECENT = 50_000
 _TOGETHER = 64
 """Proofs that are written down at a time, in no order."""
 
+_PATIENCE = 1.0
+"""Seconds that a client waits for its proof to be written down: as long as that take only metadata that are locked."""
+
 
 class Standing(Enum):
     """Whether a repository may serve a blob, and why."""
@@ -63,10 +66,12 @@ class ProofService:
         self._upstreams = upstreams
         ttl = upstreams.policy.negative_ttl.total_seconds()
         self._recent: TTLCache[tuple[Provenance, Digest], int] = TTLCache(_RECENT, ttl, timer=upstreams.clock.monotonic)
+        self._kept: TTLCache[_Proof, None] = TTLCache(_RECENT, ttl, timer=upstreams.clock.monotonic)
         # What is to be written down, and whether it may be there already; and what is being written down.
         self._noted: dict[_Proof, bool] = {}
         self._writing: set[_Proof] = set()
         self._writes = False
+        self._turn = asyncio.Event()  # set, and another put in its place, when some of them have been written down
 
     async def standing(self, repository: RepositoryName, remote: Remote, digest: Digest) -> Standing:
         """Return as what the repository may serve the blob, by the metadata first: nothing is written where they do."""
@@ -84,6 +89,8 @@ class ProofService:
             shown, own = await self._look_up(repository, remote, digest)
             if own or not shown:
                 return shown
+        elif _Proof(repository, remote.provenance, digest) in self._kept:
+            return True  # it was written down a moment ago
         self._own_soon(repository, remote, digest)
         return True
 
@@ -95,8 +102,31 @@ class ProofService:
         """Note that the upstream answered with the blob; nobody waits until that is written down."""
         known = self.recent(remote, digest) is not None
         self._recent[remote.provenance, digest] = size
+        proof = _Proof(repository, remote.provenance, digest)
         if not known:
-            self._note(_Proof(repository, remote.provenance, digest), kept=False)
+            self._note(proof, kept=False)
+        else:
+            # Fetched again so soon: blob and proof may have been purged.
+            self._kept.pop(proof, None)
+
+    def pending(self, repository: RepositoryName, remote: Remote, digest: Digest) -> bool:
+        """Tell whether a proof that was noted here is still to be written down: other processes do not know of it."""
+        proof = _Proof(repository, remote.provenance, digest)
+        return proof in self._noted or proof in self._writing
+
+    async def written(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
+        """Return once no such proof is pending, or when that takes too long: what it is for goes on all the same."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while self._writes and self.pending(repository, remote, digest):
+                    await self._turn.wait()
+        except TimeoutError:
+            _log.warning("proof.late", repository=repository, digest=str(digest))
+
+    async def settle(self) -> None:
+        """Return once all that was noted is written down, also what is noted meanwhile."""
+        while self._writes:
+            await self._turn.wait()
 
     async def ask(self, repository: RepositoryName, remote: Remote, digest: Digest) -> int:
         """Have the upstream show, by one HEAD, that it holds the blob, and return its size.
@@ -117,10 +147,7 @@ class ProofService:
 
     async def _look_up(self, repository: RepositoryName, remote: Remote, digest: Digest) -> tuple[bool, bool]:
         """Tell whether the upstream was shown to hold the blob, and whether this repository has any proof of it."""
-        return await asyncio.gather(
-            self._metadata.proven(repository, digest, remote.provenance),
-            self._metadata.proven(repository, digest, None),
-        )
+        return await self._metadata.standing(repository, digest, remote.provenance)
 
     def _own_soon(self, repository: RepositoryName, remote: Remote, digest: Digest) -> None:
         # Shown to another repository with this source and account, or a moment ago. This one is to have it for good,
@@ -151,9 +178,15 @@ class ProofService:
                 for failure in await asyncio.gather(*keeping, return_exceptions=True):
                     if failure is not None:
                         _log.error("proofs.failed", exc_info=failure)
+                self._end_turn()
         finally:
             self._writes = False
-            self._writing = set()
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._writing = set()
+        self._turn.set()
+        self._turn = asyncio.Event()
 
     async def _keep(self, repository: RepositoryName, proofs: Mapping[_Proof, bool]) -> None:
         doubtful = [proof for proof, kept in proofs.items() if kept]
@@ -165,10 +198,16 @@ class ProofService:
         if not proofs:
             return
         try:
-            if self._creator is not None:
+            if not await self._write(repository, proofs, make=self._creator is None) and self._creator is not None:
                 await self._creator.ensure(repository, Scenario.PULL_THROUGH_CACHE)
-            await asyncio.gather(*(self._metadata.prove(repository, each.digest, each.provenance) for each in proofs))
+                await self._write(repository, proofs, make=True)
+            self._kept.update(dict.fromkeys(proofs))
         except StorageFullError as error:
             # Without it the upstream is asked once more, later; the pull goes on.
             digests = [str(proof.digest) for proof in proofs]
             _log.warning("proof.not_kept", repository=repository, digests=digests, error=str(error))
+
+    async def _write(self, repository: RepositoryName, proofs: Collection[_Proof], *, make: bool) -> bool:
+        """Tell whether the proofs are kept: unless `make`, only of a repository that is there."""
+        writes = (self._metadata.prove(repository, each.digest, each.provenance, make=make) for each in proofs)
+        return all(await asyncio.gather(*writes))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -55,10 +56,12 @@ class Tasks:
         task.add_done_callback(lambda _: work.close())
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new fills (see `draining`) and wait up to `seconds` for what runs."""
+        """Refuse new fills (see `draining`) and wait up to `seconds` for what runs, and for what that begins."""
         self.draining = True
-        if self._running:
-            await asyncio.wait(set(self._running), timeout=seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._running:
+                    await asyncio.wait(set(self._running))
 
 
 async def _logged(name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -75,9 +75,12 @@ READS: dict[str, Deed] = {
     "manifests_naming": lambda s: s.manifests_naming(REPOSITORY, CHILD.digest, HUB),
     "referrers": lambda s: s.referrers(REPOSITORY, BLOB, None, "", 10),
     "proven": lambda s: s.proven(REPOSITORY, BLOB, None),
+    "standing": lambda s: s.standing(REPOSITORY, BLOB, HUB),
     "holders": lambda s: s.holders(BLOB, 10),
     "listing": lambda s: s.listing(REPOSITORY, "tags", HUB.source),
     "repository_records": lambda s: s.repository_records("", 10),
+    "records_of": lambda s: s.records_of([REPOSITORY]),
+    "policed_repositories": lambda s: s.policed_repositories("", 10),
     "images": images,
     "images_named": lambda s: s.images_named(REPOSITORY, [], [LATEST]),
     "parents": lambda s: s.parents(REPOSITORY, [CHILD.digest]),
@@ -140,3 +143,23 @@ async def test_what_is_undone_is_seen_as_another_state(metadata: RegistryStore) 
     await metadata.disprove(REPOSITORY, Digest.of(b"for a moment"))
 
     assert metadata.generation() != before
+
+
+@pytest.mark.parametrize("name", ["create_rule", "alter_rule", "delete_rule"])
+async def test_a_change_of_rules_has_changed_their_generation_when_it_returns(
+    metadata: RegistryStore, name: str
+) -> None:
+    await fill(metadata)
+    before = metadata.rules_generation()
+    await WRITES[name](metadata)
+
+    assert metadata.rules_generation() != before
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_read_leaves_the_generation_of_rules_as_it_is(metadata: RegistryStore, name: str) -> None:
+    await fill(metadata)
+    before = metadata.rules_generation()
+    await READS[name](metadata)
+
+    assert metadata.rules_generation() == before

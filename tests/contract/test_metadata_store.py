@@ -511,3 +511,24 @@ async def test_many_callers_at_once_lose_nothing(store: MetadataStore) -> None:
 
     assert seen == [tag(name) for name in names]
     assert await store.tags(REPOSITORY, None, "", 100) == names
+
+
+@pytest.mark.parametrize("provenance", [HUB, HUB_ANONYMOUS, QUAY])
+@pytest.mark.parametrize("repository", [REPOSITORY, OTHER])
+async def test_a_standing_is_what_two_questions_would_tell(
+    store: MetadataStore, repository: RepositoryName, provenance: Provenance
+) -> None:
+    await store.prove(REPOSITORY, BLOB, HUB)
+    await store.prove(OTHER, SUBJECT, None)
+    for digest in (BLOB, SUBJECT, manifest().digest):
+        told = [await store.proven(repository, digest, each) for each in (provenance, None)]
+        assert await store.standing(repository, digest, provenance) == tuple(told)
+
+
+async def test_a_proof_makes_a_repository_only_where_it_is_to(store: MetadataStore) -> None:
+    assert await store.prove(REPOSITORY, BLOB, HUB, make=False) is False
+    assert await store.has_repository(REPOSITORY) is False
+    assert await store.prove(REPOSITORY, BLOB, HUB) is True
+    assert await store.has_repository(REPOSITORY) is True
+    assert await store.prove(REPOSITORY, SUBJECT, HUB, make=False) is True
+    assert await store.proven(REPOSITORY, SUBJECT, HUB) is True

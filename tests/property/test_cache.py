@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.contents import ManifestContents
 from proxy.core.manifests import ManifestAnswer, ManifestService
 from proxy.core.offloading import Offloader
@@ -18,6 +18,7 @@ from proxy.core.policy import Policy
 from proxy.core.rules import Address, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory
 from proxy.model.digest import Digest
 from proxy.model.errors import ProxyError, UpstreamFailure
 from proxy.model.reference import RepositoryName, Tag
@@ -61,8 +62,9 @@ class Cache(RuleBasedStateMachine):
         self.begin()
 
     def begin(self) -> None:
-        upstreams = Upstreams(self.upstream, self.tasks, self.clock, Policy(), Metrics(), Offloader())
-        contents = ManifestContents(self.metadata, self.store)
+        metrics = Metrics()
+        upstreams = Upstreams(self.upstream, self.tasks, self.clock, Policy(), metrics, Offloader())
+        contents = ManifestContents(self.metadata, self.store, ContentMemory(64 << 20, metrics))
         self.service = ManifestService(self.metadata, contents, upstreams)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -64,9 +64,11 @@ class FillingMetadata(MemoryMetadataStore):
         self._check()
         return await super().disprove(repository, digest)
 
-    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+    async def prove(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None, *, make: bool = True
+    ) -> bool:
         self._check()
-        await super().prove(repository, digest, provenance)
+        return await super().prove(repository, digest, provenance, make=make)
 
     async def keep_listing(self, repository: RepositoryName, key: str, source: str, listing: Listing) -> None:
         self._check()

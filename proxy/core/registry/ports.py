@@ -10,6 +10,7 @@ from typing import Protocol
 from proxy.core.ports import MetadataStore, RepositoryRecord
 from proxy.core.registry.records import ImageRecord, PullNote, RuleRecord, SecretRecord, TemplateRecord
 from proxy.model.digest import Digest
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.reference import RepositoryName, Tag
 
 
@@ -43,15 +44,33 @@ class RuleRecords(Protocol):
     async def rules_revision(self) -> int:
         """Return a number that grows with each change of rules by any process. Cheap: asked many times a second."""
 
-    def generation(self) -> object:
-        """Return what `Changes.generation` does."""
+    def rules_generation(self) -> object:
+        """Return a value that equals one returned before only if no process has changed rules in between.
+
+        Otherwise as `Changes.generation`. It may be another although no rule was changed, until `rules_revision` is
+        asked.
+        """
 
 
 class RepositoryRecords(Protocol):
     """Repositories as administrators see them, beside the `Repositories` port."""
 
-    async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
-        """Return up to `limit` repositories whose names are greater than `after`, in order of name."""
+    async def repository_records(
+        self, after: str, limit: int, spans: Sequence[NameSpan] = ALL_NAMES
+    ) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories whose names are greater than `after`, in order of name.
+
+        Of those in `spans`, as `Catalog.repositories` does.
+        """
+
+    async def records_of(self, names: Sequence[RepositoryName]) -> list[RepositoryRecord]:
+        """Return those of some repositories that there are, in any order."""
+
+    async def policed_repositories(self, after: str, limit: int) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories with a policy of their own and names greater than `after`, in order.
+
+        Those without one cost nothing.
+        """
 
     async def alter_repository(
         self, name: RepositoryName, change: Callable[[RepositoryRecord], RepositoryRecord]

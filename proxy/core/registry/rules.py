@@ -6,7 +6,10 @@ from typing import Protocol
 
 import structlog
 
-from proxy.config.settings import RuleSettings, Settings, check_name, parse_upstream
+from proxy.config.addresses import parse_upstream
+from proxy.config.names import check_name
+from proxy.config.rules import RuleSettings
+from proxy.config.settings import Settings
 from proxy.core.ports import Clock
 from proxy.core.registry.ecr_upstreams import ECR, known_upstream, region_of
 from proxy.core.registry.identity import RegistryIdentity
@@ -94,25 +97,29 @@ class RuleAdministration:
     async def load(self) -> None:
         """Take over what the store holds now; nothing where that is in force already."""
         async with self._loading:
-            # The number first: what changes in between is seen again at the next look.
-            revision = await self._records.rules_revision()
-            if revision == self._revision:
-                return
-            self._known = {record.key: record for record in await self._records.rules()}
-            self._revision = revision
-            self._apply()
-            _log.info("rules.taken_over", rules=sorted(self._known))
+            await self._load()
+
+    async def _load(self) -> None:
+        # The number first: what changes in between is seen again at the next look.
+        revision = await self._records.rules_revision()
+        if revision == self._revision:
+            return
+        self._known = {record.key: record for record in await self._records.rules()}
+        self._revision = revision
+        self._apply()
+        _log.info("rules.taken_over", rules=sorted(self._known))
 
     def behind(self) -> bool:
-        """Tell whether anybody wrote anything since the last `refresh`."""
-        return self._records.generation() != self._generation
+        """Tell whether anybody may have changed rules since the last `refresh`."""
+        return self._records.rules_generation() != self._generation
 
     async def refresh(self) -> None:
-        """Take over what other processes have changed; where nobody wrote anything, that is known without asking."""
-        generation = self._records.generation()
-        if generation != self._generation:
-            await self.load()
-            self._generation = generation
+        """Take over what other processes have changed; where nobody changed rules, that is mostly known unasked."""
+        async with self._loading:
+            generation = self._records.rules_generation()
+            if generation != self._generation:  # else somebody who looked before has taken over all there was
+                await self._load()
+                self._generation = generation
 
     def configure(self, settings: Settings) -> None:
         """Put the file rules of another configuration in force, beside the API's."""

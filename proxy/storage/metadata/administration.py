@@ -15,6 +15,7 @@ _RULES = Keyed(rules, RuleRecord)
 _TEMPLATES = Keyed(templates, TemplateRecord)
 _SECRETS = Keyed(secrets, SecretRecord)
 _DOCUMENTS = Keyed(documents, str)
+_RULES_REVISION = select(revisions.c.number).where(revisions.c.name == "rules")
 
 
 class SqlAdministration(OnDatabase):
@@ -53,8 +54,17 @@ class SqlAdministration(OnDatabase):
 
     async def rules_revision(self) -> int:
         """Return a number that grows with each change of rules."""
-        query = select(revisions.c.number).where(revisions.c.name == "rules")
-        return await self._database.look_up("rules.revision", lambda c: c.scalar(query) or 0)
+        watch = self._database.revisions
+        start = watch.start()
+        number, page = await self._database.look_up(
+            "rules.revision", lambda c: (c.scalar(_RULES_REVISION) or 0, watch.query(c))
+        )
+        watch.learn(start, page)
+        return number
+
+    def rules_generation(self) -> object:
+        """Return a value that equals one returned before only if no process has changed rules in between."""
+        return self._database.revisions.generation()
 
     async def templates(self) -> list[TemplateRecord]:
         """Return all templates, in order of key."""

@@ -13,8 +13,10 @@ import structlog
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from proxy.storage.metadata import schema
 from proxy.storage.metadata.calls import Call, Calls
 from proxy.storage.metadata.engine import BUSY_TIMEOUT, LOOKERS, READERS, Access, open_engine
+from proxy.storage.metadata.table_watch import TableWatch
 from proxy.storage.metadata.wal_index import WalIndex
 from proxy.storage.metadata.writer import Writer
 from proxy.storage.threads import Threads
@@ -28,11 +30,15 @@ _log = structlog.get_logger(__name__)
 
 
 class Database:
-    """One SQLite file: a single writer and a few readers. The schema is there already; `close` once, at the end."""
+    """One SQLite file: a single writer and a few readers. The schema is there already; `close` once, at the end.
+
+    `revisions` tells whether any process has written to the table of that name.
+    """
 
     def __init__(self, path: Path, busy_timeout: float = BUSY_TIMEOUT) -> None:
         """Open the file; blocks. An attempt to write waits `busy_timeout` seconds for another process's lock."""
         self._wal_index = WalIndex.open(path)
+        self.revisions = TableWatch(self._wal_index, schema.revisions.name)
         self._writer = Writer(path, open_engine(path, Access.WRITE, busy_timeout))
         self._readers = open_engine(path, Access.READ, busy_timeout)
         self._read_threads = Threads("metadata-read", READERS)

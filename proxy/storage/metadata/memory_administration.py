@@ -59,6 +59,10 @@ class MemoryAdministration:
         """Return a number that grows with each change of rules."""
         return self._rules_revision
 
+    def rules_generation(self) -> object:
+        """Return a value that equals one returned before only if no rule was changed in between."""
+        return self._rules_revision
+
     async def templates(self) -> list[TemplateRecord]:
         """Return all templates, in order of key."""
         return [self._templates[key] for key in sorted(self._templates)]

@@ -7,7 +7,14 @@ from sqlalchemy.engine import Connection
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import Provenance
-from proxy.storage.metadata.provenances import Lookup, OnDatabase, id_of, keep_provenance, keep_repository
+from proxy.storage.metadata.provenances import (
+    Lookup,
+    OnDatabase,
+    id_of,
+    keep_provenance,
+    keep_repository,
+    known_id,
+)
 from proxy.storage.metadata.schema import proofs, provenances, repositories
 
 _PROOFS = Lookup(proofs)
@@ -17,19 +24,31 @@ _PROVE = insert(proofs).on_conflict_do_nothing()
 class SqlProofs(OnDatabase):
     """Which blobs a repository may serve."""
 
-    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+    async def prove(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None, *, make: bool = True
+    ) -> bool:
         """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted."""
 
-        def work(connection: Connection) -> None:
-            provenance_id = keep_provenance(connection, keep_repository(connection, repository), provenance)
+        def work(connection: Connection) -> bool:
+            known = keep_repository(connection, repository) if make else known_id(connection, repository)
+            if known is None:
+                return False
+            provenance_id = keep_provenance(connection, known, provenance)
             connection.execute(_PROVE, {"provenance_id": provenance_id, "digest": str(digest)})
+            return True
 
-        await self._database.write("proofs.prove", work, durable=provenance is None)
+        return await self._database.write("proofs.prove", work, durable=provenance is None)
 
     async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
         """Tell whether the blob was uploaded here, or shown by this source here or through the same account."""
         return await self._database.look_up(
             "proofs.proven", lambda c: _PROOFS.first(c, repository, digest, provenance) is not None
+        )
+
+    async def standing(self, repository: RepositoryName, digest: Digest, provenance: Provenance) -> tuple[bool, bool]:
+        """Return what `proven` tells of the provenance, and of None, at one moment."""
+        return await self._database.look_up(
+            "proofs.standing", lambda c: _PROOFS.known(c, repository, digest, provenance)
         )
 
     async def disprove(self, repository: RepositoryName, digest: Digest) -> bool:

@@ -69,6 +69,7 @@ class Lookup:
         self._here_first = self._here.limit(1)
         self._answering = query.where(table.c.provenance_id.in_(select(provenances.c.id).where(_ANSWERING)))
         self._answering_first = self._answering.limit(1)
+        self._known = select(self._answering.exists(), self._here.exists())
         among = select(table.c[digest]).where(table.c[digest].in_(bindparam("digests", expanding=True)))
         self._here_among = among.where(table.c.provenance_id.in_(select(provenances.c.id).where(_HERE)))
         self._answering_among = among.where(table.c.provenance_id.in_(select(provenances.c.id).where(_ANSWERING)))
@@ -80,6 +81,14 @@ class Lookup:
         query = self._here_first if provenance is None else self._answering_first
         values = _values(repository, provenance) | {"digest": str(digest)}
         return connection.execute(query, values).one_or_none()
+
+    def known(
+        self, connection: Connection, repository: RepositoryName, digest: Digest, provenance: Provenance
+    ) -> tuple[bool, bool]:
+        """Tell whether a row answers to `provenance` in `repository`, and whether the repository holds any."""
+        values = _values(repository, provenance) | {"digest": str(digest)}
+        answering, here = connection.execute(self._known, values).one()
+        return bool(answering), bool(here)
 
     def all(
         self, connection: Connection, repository: RepositoryName, digest: Digest, provenance: Provenance | None
@@ -122,12 +131,13 @@ def parts_of(values: Collection[str]) -> Iterator[list[str]]:
 
 def known_id(connection: Connection, repository: RepositoryName) -> int | None:
     """Return the id of the repository, or None."""
-    return connection.scalar(select(repositories.c.id).where(repositories.c.name == repository))
+    found: int | None = connection.scalar(_REPOSITORY, {"repository": repository})
+    return found
 
 
 def keep_repository(connection: Connection, repository: RepositoryName) -> int:
     """Return the id of the repository, which is made if it is not known."""
-    found: int | None = connection.scalar(_REPOSITORY, {"repository": repository})
+    found = known_id(connection, repository)
     if found is None:
         row = {"name": repository, "created_at": time.time()}
         found = connection.scalar(_NEW_REPOSITORY, row)

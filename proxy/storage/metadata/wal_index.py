@@ -3,7 +3,8 @@
 The WAL index is the file ``-shm`` beside the database, which all processes map. Its header, two copies of 48 bytes
 (https://www.sqlite.org/walformat.html, §2.1), says how far the log is committed, and is what a reader looks at to know
 which snapshot is the newest. A commit is visible from when both copies say so, which is before the commit returns, and
-not before: equal headers mean equal snapshots.
+not before: equal headers mean equal snapshots. Behind the header stands of which page of the database each frame of the
+log is: so it is also known, after a commit, what it left alone.
 """
 
 import mmap
@@ -11,6 +12,7 @@ import os
 import sqlite3
 import struct
 import threading
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,18 @@ _VERSION: Final = 3007000
 _BOTH: Final = struct.Struct(f"{_HEADER}s{_HEADER}s").unpack_from
 _IS_INIT: Final = 12
 """Where a header says that it has been written: before that, all are alike."""
+_LAST_FRAME: Final = struct.Struct("=16xI").unpack_from
+"""The number of the last frame of the log that is committed; frames count from 1."""
+_SALTS: Final = slice(32, 40)
+"""Where a header says which log it is about: a log that is begun anew has others."""
+
+# https://www.sqlite.org/walformat.html, §2.2: blocks with the page number of each frame, and a hash table behind them.
+_BLOCK: Final = 1 << 15
+_FRAMES: Final = 4096
+_BEFORE: Final = 136
+"""Bytes of the first block, of which its frames have as much less room."""
+_MOST: Final = _FRAMES
+"""Frames that are looked through; a commit has few."""
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +49,20 @@ class _Mapping:
     descriptor: int
     header: mmap.mmap
     users: int = 1
+
+    def pages(self, first: int, last: int) -> set[int] | None:
+        """Return which pages the frames behind `first` are of, up to `last`; None where not all are there."""
+        found: set[int] = set()
+        while first < last:
+            # As if the first block had room for as many frames, and what is before them were the first of these.
+            block, place = divmod(first + _BEFORE // 4, _FRAMES)
+            count = min(last - first, _FRAMES - place)
+            raw = os.pread(self.descriptor, 4 * count, block * _BLOCK + 4 * place)
+            if len(raw) != 4 * count:
+                return None
+            found.update(memoryview(raw).cast("I"))
+            first += count
+        return found
 
     def close(self) -> None:
         self.header.close()
@@ -118,6 +146,23 @@ class WalIndex:
         first, second = _BOTH(self._mapping.header)
         # A commit writes one copy after the other: while they differ it is under way, or its process was killed.
         return first if first == second and first[_IS_INIT] else object()
+
+    def wrote(self, pages: Collection[int], before: object, after: object) -> bool:
+        """Tell whether commits between two generations wrote any of some pages of the database; True also if unknown.
+
+        Takes a system call that reads what is in memory.
+        """
+        mapping = self._mapping
+        if mapping is None or not isinstance(before, bytes) or not isinstance(after, bytes):
+            return True
+        first, last = _LAST_FRAME(before)[0], _LAST_FRAME(after)[0]
+        if before[_SALTS] != after[_SALTS] or not 0 <= last - first <= _MOST:
+            return True
+        written = mapping.pages(first, last)
+        # A log that was begun anew says so before its first frame takes the place of one that was read.
+        now = self.generation()
+        same = isinstance(now, bytes) and now[_SALTS] == after[_SALTS]
+        return not same or written is None or not written.isdisjoint(pages)
 
     def let_go(self) -> None:
         """Close the connection that keeps the file; no generation may be asked for any more."""

@@ -11,9 +11,10 @@ import pytest
 from proxy.app.core import open_core
 from proxy.config.settings import ServerSettings, Settings, StorageSettings
 from proxy.config.values import Size
-from proxy.core.rules import RuleBook, RuleSet
+from proxy.core.rules import Address, RuleBook, RuleSet
 from proxy.http.server import Server
 from proxy.http.services import Services
+from proxy.model.reference import parse_repository
 from proxy.storage.layout import Layout
 from tests.emulators import Emulator, Gate, Route
 from tests.emulators import faults as fault
@@ -68,3 +69,18 @@ async def test_a_blob_that_was_half_there_is_resumed_and_never_served_as_whole(
     resumed = emulator.journal.of(Route.STORAGE, "GET")[-1]
     assert "Range" in resumed.request.headers
     assert resumed.sent < blob.size
+
+
+@pytest.mark.parametrize("emulator", ["docker-hub"], indirect=True)
+async def test_what_an_upstream_showed_last_is_known_after_the_end(emulator: Emulator, tmp_path: Path) -> None:
+    settings = Settings(storage=StorageSettings(path=tmp_path, min_free=Size(0)), upstreams=emulator.settings)
+    name = parse_repository(f"{emulator.rule_prefix}/{emulator.public_repository}")
+    resolution = RuleSet([emulator.rule(requests_per_second=1000.0)]).resolve(Address(name))
+    digest = emulator.content.public.big_blob.digest
+    assert resolution.remote is not None
+    async with open_core(settings) as core:
+        source = await core.blobs.open(resolution, digest)
+        source.close()
+    async with open_core(settings) as core:
+        proven = await core.store.metadata.proven(resolution.repository, digest, resolution.remote.provenance)
+    assert proven

@@ -18,11 +18,14 @@ from proxy.model.cache_status import CacheStatus
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamFailure
 from proxy.model.media_types import OCI_MANIFEST
-from proxy.model.reference import Tag
-from proxy.model.rule import CacheRule
+from proxy.model.reference import RepositoryName, Tag
+from proxy.model.rule import CacheRule, Provenance
 from proxy.storage.blobs.memory import MemoryBlobStore
+from tests.support.background import started
 from tests.support.bodies import body
 from tests.support.documents import descriptor, image
+from tests.support.filling_metadata import FillingMetadata
+from tests.support.routes import Gate
 from tests.unit.core.conftest import ACCOUNT, Bench
 
 LAYER = b"the bytes of a layer"
@@ -60,6 +63,51 @@ async def test_first_pull_is_one_get_and_later_ones_ask_nobody(bench: Bench) -> 
     assert (source.status.outcome, await content(source)) == ("hit", LAYER)
     assert (await bench.blobs.head(bench.resolve(), DIGEST)).size == len(LAYER)
     assert methods(bench) == ["GET blob"]
+
+
+class HeldMetadata(FillingMetadata):
+    """Metadata that keep a proof once the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+
+    async def prove(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None, *, make: bool = True
+    ) -> bool:
+        await self.gate.wait()
+        return await super().prove(repository, digest, provenance, make=make)
+
+
+async def test_who_has_a_blob_whole_finds_it_proven_by_every_process(bench: Bench) -> None:
+    bench.web.put_blob(LAYER)
+    bench.metadata = metadata = HeldMetadata()
+    bench.start()
+    resolution = bench.resolve()
+    assert resolution.remote is not None
+    pulling = started(pull(bench))
+    await metadata.gate.reached.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not pulling.done()
+    metadata.gate.open()
+    assert await pulling == LAYER
+    assert await metadata.proven(resolution.repository, DIGEST, resolution.remote.provenance)
+
+
+async def test_second_client_of_a_blob_has_it_whole_with_its_proof_too(bench: Bench) -> None:
+    bench.web.put_blob(LAYER)
+    bench.metadata = metadata = HeldMetadata()
+    bench.start()
+    first = started(pull(bench))
+    await metadata.gate.reached.wait()
+    pulling = started(pull(bench))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not pulling.done()
+    metadata.gate.open()
+    assert await first == LAYER
+    assert await pulling == LAYER
 
 
 async def test_size_of_a_fill_comes_from_the_descriptor(bench: Bench) -> None:
@@ -344,7 +392,7 @@ async def test_cold_clients_of_one_repository_cost_one_get_and_no_head(bench: Be
             await joined.wait()
             return await bench.fills.open(digest, route, size=size)
 
-    bench.blobs = BlobService(bench.metadata, bench.store, OneFill(), bench.upstreams)
+    bench.blobs = BlobService(bench.metadata, bench.store, OneFill(), bench.upstreams, bench.contents.memory)
     async with asyncio.TaskGroup() as group:
         pulls = [group.create_task(pull(bench)) for _ in range(20)]
     assert {task.result() for task in pulls} == {LAYER}
@@ -377,7 +425,7 @@ async def test_client_that_leaves_an_unproven_blob_closes_what_it_read_from(benc
             return Endless()
 
     bench.web.put_blob(LAYER)
-    bench.blobs = BlobService(bench.metadata, bench.store, QueuedFill(), bench.upstreams)
+    bench.blobs = BlobService(bench.metadata, bench.store, QueuedFill(), bench.upstreams, bench.contents.memory)
     source = await bench.blobs.open(bench.resolve(), DIGEST)
     async with aclosing(cast("AsyncGenerator[bytes, None]", source.stream(0, source.total))) as stream:
         assert await anext(stream) == LAYER[:1]
@@ -395,7 +443,7 @@ async def test_client_that_was_promised_headers_gets_no_byte_before_the_proof(be
             bench.fills.held[DIGEST] = LAYER
             return await bench.fills.open(digest, route, size=size)
 
-    bench.blobs = BlobService(bench.metadata, bench.store, QueuedFill(), bench.upstreams)
+    bench.blobs = BlobService(bench.metadata, bench.store, QueuedFill(), bench.upstreams, bench.contents.memory)
     source = await bench.blobs.open(bench.resolve(), DIGEST)
     assert methods(bench) == []
     with pytest.raises(TransferError):

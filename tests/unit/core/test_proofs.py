@@ -2,12 +2,14 @@
 
 import asyncio
 
+import pytest
 from structlog.testing import capture_logs
 
 from proxy.core.proofs import ProofService
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import Provenance
+from tests.support.background import started
 from tests.support.filling_metadata import FillingMetadata
 from tests.support.routes import Gate
 from tests.unit.core.conftest import Bench
@@ -19,11 +21,13 @@ DIGEST = Digest.of(b"a layer")
 class BrokenMetadata(FillingMetadata):
     """Metadata that cannot be written for one repository, and take a moment for others."""
 
-    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+    async def prove(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None, *, make: bool = True
+    ) -> bool:
         if repository == BROKEN:
             raise OSError("the device fails")
         await asyncio.sleep(0)
-        await super().prove(repository, digest, provenance)
+        return await super().prove(repository, digest, provenance, make=make)
 
 
 class HeldMetadata(FillingMetadata):
@@ -34,10 +38,12 @@ class HeldMetadata(FillingMetadata):
         self.gate = Gate()
         self.calls = 0
 
-    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+    async def prove(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None, *, make: bool = True
+    ) -> bool:
         self.calls += 1
         await self.gate.wait()
-        await super().prove(repository, digest, provenance)
+        return await super().prove(repository, digest, provenance, make=make)
 
 
 async def test_a_proof_that_cannot_be_written_takes_no_other_with_it(bench: Bench) -> None:
@@ -55,6 +61,21 @@ async def test_a_proof_that_cannot_be_written_takes_no_other_with_it(bench: Benc
     assert all(proven)
 
 
+async def test_what_is_fetched_again_is_proven_again_though_it_was_a_moment_ago(bench: Bench) -> None:
+    proofs = ProofService(bench.metadata, bench.store, bench.upstreams)
+    name, remote = RepositoryName("quay/app"), bench.resolve().remote
+    assert remote is not None
+    proofs.shown(name, remote, DIGEST, 7)
+    await proofs.settle()
+    assert await bench.metadata.disprove(name, DIGEST)  # by a purge in another process
+
+    proofs.shown(name, remote, DIGEST, 7)
+    assert await proofs.has(name, remote, DIGEST)
+    await proofs.settle()
+
+    assert await bench.metadata.proven(name, DIGEST, remote.provenance)
+
+
 async def test_how_many_wait_to_be_written_down_is_bounded(bench: Bench) -> None:
     bench.metadata = metadata = HeldMetadata()
     proofs = ProofService(metadata, bench.store, bench.upstreams)
@@ -67,3 +88,49 @@ async def test_how_many_wait_to_be_written_down_is_bounded(bench: Bench) -> None
     metadata.gate.open()
     await bench.tasks.drain(60)
     assert metadata.calls == 50_001
+
+
+async def test_settling_waits_for_what_is_noted_meanwhile(bench: Bench) -> None:
+    bench.metadata = metadata = HeldMetadata()
+    proofs = ProofService(metadata, bench.store, bench.upstreams)
+    remote = bench.resolve().remote
+    assert remote is not None
+    proofs.shown(BROKEN, remote, DIGEST, 7)
+    settling = started(proofs.settle())
+    await metadata.gate.reached.wait()
+    later = [Digest.of(f"{number}".encode()) for number in range(200)]
+    for digest in later:
+        proofs.shown(BROKEN, remote, digest, 7)
+    metadata.gate.open()
+    await settling
+    assert all([await metadata.proven(BROKEN, digest, remote.provenance) for digest in (DIGEST, *later)])
+    assert not any(proofs.pending(BROKEN, remote, digest) for digest in (DIGEST, *later))
+
+
+async def test_who_waits_for_a_proof_that_cannot_be_written_goes_on(bench: Bench) -> None:
+    bench.metadata = BrokenMetadata()
+    proofs = ProofService(bench.metadata, bench.store, bench.upstreams)
+    remote = bench.resolve().remote
+    assert remote is not None
+    proofs.shown(BROKEN, remote, DIGEST, 7)
+    assert proofs.pending(BROKEN, remote, DIGEST)
+    with capture_logs():
+        await proofs.written(BROKEN, remote, DIGEST)
+    assert not proofs.pending(BROKEN, remote, DIGEST)
+
+
+async def test_nobody_waits_for_long_while_the_metadata_do_not_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.core.proofs._PATIENCE", 0.0)
+    bench.metadata = metadata = HeldMetadata()
+    proofs = ProofService(metadata, bench.store, bench.upstreams)
+    remote = bench.resolve().remote
+    assert remote is not None
+    proofs.shown(BROKEN, remote, DIGEST, 7)
+    await metadata.gate.reached.wait()
+    with capture_logs() as logs:
+        await proofs.written(BROKEN, remote, DIGEST)
+    assert [entry["event"] for entry in logs] == ["proof.late"]
+    metadata.gate.open()
+    await proofs.settle()

@@ -2,8 +2,8 @@
 
 import pytest
 
+from proxy.config.addresses import parse_upstream
 from proxy.config.loader import parse_settings
-from proxy.config.settings import parse_upstream
 from proxy.core.rules import Address, Resolution, RuleBook, RuleSet
 from proxy.core.tag_defaults import TagDefaults
 from proxy.model.errors import ErrorCode, ProxyError

@@ -79,3 +79,30 @@ async def test_nothing_starts_outside_of_the_context() -> None:
 
     with pytest.raises(RuntimeError, match="'late' was started after the end"):
         tasks.spawn("late", work())
+
+
+async def test_draining_waits_for_what_begins_meanwhile() -> None:
+    ended: list[str] = []
+
+    async def write() -> None:
+        await asyncio.sleep(0)
+        ended.append("written")
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        tasks.spawn("write", write())
+
+    async with Tasks() as tasks:
+        tasks.spawn("work", work())
+        await tasks.drain(5)
+        assert ended == ["written"]
+
+
+async def test_draining_ends_in_time_whatever_runs() -> None:
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    async with Tasks() as tasks:
+        tasks.spawn("endless", endless())
+        await tasks.drain(0)
+        assert tasks.draining

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ _WRITE = "c.execute('INSERT INTO documents VALUES (hex(randomblob(8)), 1)'); "
 # A page more than fits into the cache goes to the log before the commit.
 _LARGE = "c.execute('PRAGMA cache_size=2'); c.execute('BEGIN'); [c.execute('INSERT INTO documents VALUES (?, ?)', "
 _LARGE += "(str(n), 'x' * 9000)) for n in range(50)]; "
+_ADD_PAGES = (
+    "INSERT INTO t WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) SELECT randomblob(450) FROM n"
+)
 _KILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 # The byte that whoever has the WAL index open holds shared: only who can have it alone may truncate the file.
 _DEAD_MAN = 128
@@ -176,6 +180,57 @@ def header(path: Path) -> Iterator[tuple[WalIndex, mmap.mmap]]:
         index.let_go()
     index.close()
     os.close(descriptor)
+
+
+def test_it_knows_of_each_frame_of_a_long_log_which_page_it_is_of(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for pragma in ("page_size=512", "journal_mode=WAL", "wal_autocheckpoint=0"):
+            connection.execute(f"PRAGMA {pragma}").close()
+        connection.execute("CREATE TABLE t (a)").close()
+        index = WalIndex.open(path)
+        seen = [index.generation()]
+        for _ in range(30):
+            connection.execute(_ADD_PAGES).close()
+            seen.append(index.generation())
+        connection.execute("UPDATE t SET a = 1 WHERE rowid = 1").close()
+        seen.append(index.generation())
+        written = [frames(path, before, after) for before, after in pairwise(seen)]
+
+        assert sum(map(len, written)) > 2 * 4096
+        for pages, (before, after) in zip(written, pairwise(seen), strict=True):
+            assert all(index.wrote({page}, before, after) for page in pages)
+            assert not any(index.wrote({page}, before, after) for page in set(range(1, 10_000)) - pages)
+        assert index.wrote({10_000}, seen[0], seen[-1])  # they are too many to look through
+        index.let_go()
+    index.close()
+
+
+def frames(path: Path, before: object, after: object) -> set[int]:
+    """Return the pages of the frames between two headers (https://www.sqlite.org/fileformat2.html, §4.1)."""
+    assert isinstance(before, bytes)
+    assert isinstance(after, bytes)
+    log, (first, last) = (
+        path.with_name("m.sqlite-wal").read_bytes(),
+        [int.from_bytes(h[16:20], "little") for h in (before, after)],
+    )
+    return {int.from_bytes(log[32 + 536 * number :][:4], "big") for number in range(first, last)}
+
+
+def test_a_log_that_is_begun_anew_is_not_taken_for_the_one_before(
+    path: Path, header: tuple[WalIndex, mmap.mmap]
+) -> None:
+    index, _ = header
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        first = index.generation()
+        connection.execute("INSERT INTO t VALUES (1)").close()
+        assert not index.wrote({9}, first, index.generation())
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        anew = index.generation()
+        for _ in range(9):
+            connection.execute("INSERT INTO t VALUES (1)").close()
+
+    assert index.wrote({9}, first, index.generation())
+    assert not index.wrote({9}, anew, index.generation())
 
 
 def test_while_the_copies_differ_no_generation_is_that_of_before(header: tuple[WalIndex, mmap.mmap]) -> None:

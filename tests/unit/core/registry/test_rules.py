@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.config.settings import Settings
+from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.ports import RuleRecords
 from proxy.core.registry.records import RuleRecord
 from proxy.core.registry.rules import NewRule, RuleAdministration
@@ -195,6 +196,31 @@ async def test_a_slow_look_does_not_put_older_rules_in_force_over_newer_ones() -
     assert [rule.prefix for rule in one.book.current.rules] == ["new", "old"]
     await other.rules.load()
     assert [rule.prefix for rule in other.book.current.rules] == ["new", "old"]
+
+
+class CountingRecords(MemoryMetadataStore):
+    """Rules, and how often it was asked whether they have changed."""
+
+    asked = 0
+
+    async def rules_revision(self) -> int:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return await super().rules_revision()
+
+
+async def test_only_changes_of_rules_are_looked_for_and_by_one_look_for_all_who_come_at_once() -> None:
+    records = CountingRecords()
+    one = await process(records)
+    await one.rules.refresh()
+    records.asked = 0
+    await records.create_repository(RepositoryRecord(RepositoryName("app"), 1.0))
+    assert not one.rules.behind()
+    await records.create_rule(RuleRecord("quay", "quay.io", 0.0), None)
+    assert one.rules.behind()
+    await asyncio.gather(*(one.rules.refresh() for _ in range(10)))
+    assert [rule.prefix for rule in one.book.current.rules] == ["quay"]
+    assert (records.asked, one.rules.behind()) == (1, False)
 
 
 class BrokenRecords(MemoryMetadataStore):
