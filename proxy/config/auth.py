@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from proxy.config.faults import Key
-from proxy.config.section import Section
+from proxy.config.section import Section, check_forward_proxy
 from proxy.config.values import PositiveDuration
 from proxy.model.access import Action
 from proxy.model.patterns import NamePattern
@@ -36,12 +36,17 @@ class OidcSettings(Section):
         "hold the sign that stands between them: `{repository}:{ref}`.",
     )
     claims: dict[str, str] = Field(
-        default_factory=dict, description="Claims that tokens must have with these values; `*` stands for any part."
+        default_factory=dict,
+        description="Claims that tokens must have with these values; `*` stands for any part. An issuer that serves "
+        "the public (GitHub, GitLab.com) gives anybody a token for any audience: name there whose tokens count.",
     )
     jwks_url: str | None = Field(
         None, description="Where its keys are, if not on its own host, as its discovery document tells."
     )
     ca_file: Path | None = Field(None, description="Certificate authorities (PEM) for asking it.")
+    proxy: str | None = Field(
+        None, repr=False, description="Forward proxy for asking it: `http://[user:password@]host:port`."
+    )
 
     @field_validator("issuer", "jwks_url")
     @classmethod
@@ -52,6 +57,11 @@ class OidcSettings(Section):
             message = f"{value!r} is no https URL (http is taken of this machine only)"
             raise ValueError(message)
         return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, value: str | None) -> str | None:
+        return check_forward_proxy(value)
 
     @field_validator("name")
     @classmethod
@@ -71,6 +81,17 @@ class OidcSettings(Section):
             message = "something must stand between two claims, or nobody could tell where one ends: {sub}:{ref}"
             raise ValueError(message)
         return value
+
+    @model_validator(mode="after")
+    def _check_proxied(self) -> Self:
+        # Plain HTTP is taken where nobody is in between, and a proxy asks its own machine for what `localhost` has.
+        if self.proxy is not None and "http" in {urlsplit(url).scheme for url in (self.issuer, self.jwks_url or "")}:
+            message = (
+                "behind a proxy, issuer and jwks_url are https URLs: another machine would see, and could forge, "
+                "what they answer"
+            )
+            raise ValueError(message)
+        return self
 
 
 class GrantSettings(Section):
@@ -119,8 +140,8 @@ class AuthSettings(Section):
     failed_attempts: int = Field(
         10,
         ge=1,
-        description="Wrong passwords a minute, for one user or from one address, after which further ones are "
-        "refused unheard.",
+        description="Wrong passwords a minute from one address after which further ones are refused unheard; for one "
+        "user from all addresses it is ten times as many, but not where the right one came from in the last day.",
     )
     password_cache: PositiveDuration = Field(
         timedelta(minutes=5), description="How long a password that was right is known without computing bcrypt again."

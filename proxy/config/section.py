@@ -20,3 +20,12 @@ def is_origin(text: str, schemes: set[str], *, userinfo: bool = False) -> bool:
         return False
     extra = parts.path.strip("/") or parts.query or parts.fragment or (parts.username and not userinfo)
     return parts.scheme in schemes and bool(parts.hostname) and not extra and port != 0
+
+
+def check_forward_proxy(value: str | None) -> str | None:
+    """Return the URL of a forward proxy as it is written; raise ValueError, which never repeats it, for any other."""
+    if value is not None and not is_origin(value, {"http", "https"}, userinfo=True):
+        # The value may hold a password.
+        message = "a forward proxy is http://[user:password@]host:port"
+        raise ValueError(message)
+    return value

@@ -22,6 +22,7 @@ from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.media_types import INDEXES
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.pages import DOCUMENT_LIMIT, PAGE_LIMIT, REFERRERS_LIMIT, Page
 from proxy.model.reference import RepositoryName, is_tag, referrers_tag
 from proxy.model.rule import UPLOADED, Remote
@@ -42,7 +43,7 @@ _SCANS = 2
 """Catalogs that are made at a time: who may see little has all names looked at, while others are to be served."""
 
 Visible = Callable[[Sequence[RepositoryName]], Awaitable[list[RepositoryName]]]
-"""Which of some names, in order and with none between them, may be shown."""
+"""Which of some names may be shown; in the order in which they came."""
 
 _names = msgspec.json.Decoder(list[str])
 
@@ -148,19 +149,22 @@ class ListingService:
                     break
         return Referrers(found.document, filtered, status, found.last if more else None)
 
-    async def catalog(self, n: int | None, last: str, visible: Visible | None = None) -> CatalogPage:
+    async def catalog(
+        self, n: int | None, last: str, visible: Visible | None = None, spans: Sequence[NameSpan] = ALL_NAMES
+    ) -> CatalogPage:
         """Return up to `n` names (None: a page of the largest size) greater than `last` of what is kept here.
 
-        With `visible`, of those that it lets through: a page is as full, and says as truly whether others follow.
+        With `visible`, of those that it lets through: a page is as full, and says as truly whether others follow. Only
+        those in `spans` are looked at.
         """
         limit = PAGE_LIMIT if n is None else n
         if visible is None:
-            names = await self._metadata.repositories(last, limit + 1)
+            names = await self._metadata.repositories(last, limit + 1, spans)
             return CatalogPage(names[:limit], limit > 0 and len(names) > limit)
         found = list[RepositoryName]()
         async with self._scans:
             while limit and len(found) <= limit:
-                names = await self._metadata.repositories(last, _CATALOG)
+                names = await self._metadata.repositories(last, _CATALOG, spans)
                 found += await visible(names)
                 if len(names) < _CATALOG:
                     break

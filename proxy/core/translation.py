@@ -1,10 +1,9 @@
 """From an upstream's failure to what a client is told: the only place where one becomes the other."""
 
-import math
 from enum import Enum
 
 from proxy.core.policy import Policy
-from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure
+from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure, retry_after
 from proxy.model.rule import Remote
 
 
@@ -35,7 +34,7 @@ def translate(error: UpstreamError, remote: Remote, missing: Missing, policy: Po
             code = ErrorCode.UPSTREAM_TIMEOUT
         case UpstreamFailure.RATE_LIMITED | UpstreamFailure.OVERLOADED:
             # Without Retry-After, clients repeat at once (containerd) or not at all.
-            code, headers = ErrorCode.TOOMANYREQUESTS, {"Retry-After": str(_seconds(error.retry_after, policy))}
+            code, headers = ErrorCode.TOOMANYREQUESTS, retry_after(_wait(error.retry_after, policy))
         case UpstreamFailure.CREDENTIALS_REFUSED:
             code = ErrorCode.DENIED
             message = f"{remote.rule.upstream} refused the credentials of the rule {rule}; mend its `credentials`"
@@ -75,6 +74,5 @@ def _denied(remote: Remote, policy: Policy) -> tuple[ErrorCode, str]:
     return code, f"{upstream} does not exist, or is private and rule {rule} has no credentials"
 
 
-def _seconds(retry_after: float | None, policy: Policy) -> int:
-    wait = retry_after if retry_after is not None else policy.negative_ttl.total_seconds()
-    return max(1, math.ceil(wait))
+def _wait(told: float | None, policy: Policy) -> float:
+    return told if told is not None else policy.negative_ttl.total_seconds()

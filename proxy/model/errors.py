@@ -4,6 +4,7 @@
 failed; core decides whether a stored copy, or which `ProxyError`, answers it.
 """
 
+import math
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from typing import Any
@@ -69,6 +70,11 @@ class ProxyError(Exception):
         self.detail = dict(detail or {})
         self.debug = debug
         self.headers = dict(headers or {})
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """Return the header by which clients wait for `seconds`: whole ones, and at least one (RFC 9110 §10.2.3)."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 class UpstreamFailure(StrEnum):

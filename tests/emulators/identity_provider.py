@@ -36,6 +36,9 @@ from tests.support.clock import FakeClock
 from tests.support.virtual_hosts import Listener
 
 AUDIENCE = "registry.test"
+HOST = "issuer.test"
+"""A name that its certificate is for, too, and that leads there by a forward proxy only."""
+
 LIFETIME = 300
 _CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 
@@ -175,7 +178,7 @@ class IdentityProvider(Listener):
 
 def _tls_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1", HOST).configure_cert(context)
     return context
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from proxy.config.addresses import parse_upstream
 from proxy.config.auth import GrantSettings
-from proxy.config.settings import parse_upstream
 from proxy.core.access.caller import Caller
 from proxy.core.access.grants import Grants
 from proxy.core.rules import RuleBook, RuleSet

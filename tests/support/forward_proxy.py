@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class ForwardProxy:
-    """Tunnel every host to one port, and keep the heads of the requests."""
+    """Tunnel every host to one port, and keep the heads of the requests; with another `status`, refuse."""
 
     target: int
     port: int = 0
+    status: bytes = b"200 OK"
     heads: list[str] = field(default_factory=list)
 
     @property
@@ -22,10 +23,12 @@ class ForwardProxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.write(b"HTTP/1.1 " + self.status + b"\r\n\r\n")
         await writer.drain()
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        if self.status.startswith(b"200"):
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        writer.close()
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import msgspec
 from proxy.core.access.caller import Caller
 from proxy.model.access import Action
 from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule
 
@@ -53,9 +54,12 @@ class Authorizer(Protocol):
     async def visible(
         self, caller: Caller, names: Sequence[RepositoryName], operation: str = LISTED
     ) -> list[RepositoryName]:
-        """Return in which of the repositories the caller may do that, which is a kind of pulling.
+        """Return in which of the repositories the caller may do that, which is a kind of pulling."""
 
-        `names` are in order, with none between them.
+    async def spans(self, caller: Caller, operation: str = LISTED) -> tuple[NameSpan, ...]:
+        """Return spans of names, in order and apart, outside of which `visible` would return none.
+
+        They are as narrow as can be told without looking at every name.
         """
 
 
@@ -77,3 +81,7 @@ class EveryoneMay:
     ) -> list[RepositoryName]:
         """Return all of them."""
         return list(names)
+
+    async def spans(self, caller: Caller, operation: str = LISTED) -> tuple[NameSpan, ...]:  # noqa: ARG002 - the port
+        """Return the span of all names."""
+        return ALL_NAMES

@@ -9,6 +9,7 @@ from cachetools import LRUCache
 
 from proxy.config.auth import EVERYWHERE, AuthSettings, GrantSettings
 from proxy.model.access import Action
+from proxy.model.name_spans import NameSpan, join_spans, span_of_name, span_of_prefix
 from proxy.model.patterns import NamePattern, fits_literals
 from proxy.model.principal import ANONYMOUS, EVERYONE, Principal, source_of
 from proxy.model.reference import RepositoryName
@@ -67,6 +68,12 @@ class RepositoryPattern:
         self.text = text
         self.whole = text == EVERYWHERE
         self._pattern = NamePattern(text)
+
+    @property
+    def span(self) -> NameSpan | None:
+        """Return a span of names outside of which none fits: it is as narrow as what stands before the first star."""
+        literal, star, _ = self.text.partition("*")
+        return span_of_prefix(literal) if star else span_of_name(literal)
 
     def fits(self, repository: RepositoryName | None) -> bool:
         """Tell whether a repository, or (None) the registry as a whole, fits."""
@@ -140,6 +147,11 @@ class Grants:
             decided = any(reach.has(repository, private) for reach in self._reach(principal, action))
             self._decided[key] = decided
         return decided
+
+    def spans(self, principal: Principal, action: Action) -> tuple[NameSpan, ...]:
+        """Return spans of names, in order, outside of which no grant lets the principal do that."""
+        reaches = self._reach(principal, action)
+        return join_spans(pattern.span for reach in reaches for pattern in reach.repositories)
 
     def _reach(self, principal: Principal, action: Action) -> tuple[_Reach, ...]:
         found = self._reaches.get((principal, action))

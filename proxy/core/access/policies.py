@@ -1,5 +1,6 @@
 """The decision by grants of the configuration, and by ECR's policies of repositories and of the registry."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -11,17 +12,25 @@ from proxy.core.access.caller import Caller
 from proxy.core.access.grants import GrantBook, is_private
 from proxy.core.access.iam.conditions import Context
 from proxy.core.access.iam.documents import Attached, PolicyDocuments
-from proxy.core.access.iam.evaluation import Request, evaluate
+from proxy.core.access.iam.evaluation import Request, allowing, evaluate
+from proxy.core.access.iam.reach import allowed_spans
 from proxy.core.ports import Clock
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.policy_documents import Effect
 from proxy.core.rules import Address, RuleBook, RuleSet
 from proxy.model.access import Action
 from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.name_spans import ALL_NAMES, NameSpan, join_spans, span_of_name
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule
 
 _REACHED: Final = 50_000
+_POLICED: Final = 500
+"""Repositories with policies of their own that are looked at by name. Where there are more, all names are."""
+
+_AT_A_TIME: Final = 64
+"""Names that are decided before others have their turn: about a millisecond."""
+
 _ECR: Final = "ecr:"
 _ALL: Final = RepositoryName("*")
 """What an operation on the registry as a whole is about, in ARNs."""
@@ -70,9 +79,35 @@ class PolicyAuthorizer:
         self, caller: Caller, names: Sequence[RepositoryName], operation: str = LISTED
     ) -> list[RepositoryName]:
         """Return in which of the repositories the caller may do that, as the port says."""
-        if caller.scopes is None:
-            await self._documents.prepare(names)
-        return [name for name in names if await self.permits(caller, Wanted(Action.PULL, operation, name))]
+        # Another process may have made the rule, with credentials, that one of them was fetched by.
+        await self._rules.latest()
+        found = list[RepositoryName]()
+        for first in range(0, len(names), _AT_A_TIME):
+            some = names[first : first + _AT_A_TIME]
+            if caller.scopes is None:
+                await self._documents.prepare(some)
+            found += [name for name in some if await self.permits(caller, Wanted(Action.PULL, operation, name))]
+            await asyncio.sleep(0)  # what was looked up before may never have waited
+        return found
+
+    async def spans(self, caller: Caller, operation: str = LISTED) -> tuple[NameSpan, ...]:
+        """Return spans of names outside of which nothing is visible, as the port says."""
+        if caller.anonymous and self._identity.ecr:
+            return ()
+        spans: list[NameSpan | None] = list(self._grants.current.spans(caller.principal, Action.PULL))
+        request = self._request(caller, Wanted(Action.PULL, operation), None, None)
+        registry = await self._documents.registry()
+        if registry is not None:
+            spans += allowed_spans(registry, request)
+        if ALL_NAMES[0] in spans:
+            return ALL_NAMES
+        policed = await self._documents.policed(_POLICED)
+        if policed is None:
+            return ALL_NAMES
+        for name, attached in policed.items():
+            if attached.policy is not None and any(allowing(attached.policy, request)):
+                spans.append(span_of_name(name))
+        return join_spans(spans)
 
     async def _may(self, caller: Caller, wanted: Wanted) -> bool:
         """Tell whether the principal may, whatever its credentials are limited to."""

@@ -1,6 +1,5 @@
 """How many requests callers may make: one token bucket a principal, or an address of those who show none."""
 
-import math
 from collections import OrderedDict
 
 from proxy.core.access.addresses import client_network
@@ -8,7 +7,7 @@ from proxy.core.access.caller import Caller
 from proxy.core.buckets import Bucket
 from proxy.core.clock import SystemClock
 from proxy.core.ports import Clock
-from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.errors import ErrorCode, ProxyError, retry_after
 from proxy.telemetry.metrics import Metrics
 
 # Callers that are remembered. Who was not heard of for longest is forgotten, and has a full bucket again: somebody with
@@ -53,7 +52,7 @@ class Rates:
         raise ProxyError(
             ErrorCode.TOOMANYREQUESTS,
             f"more than {self._per_second:g} requests a second from one client: send fewer at once",
-            headers={"Retry-After": str(max(1, math.ceil(wait)))},
+            headers=retry_after(wait),
         )
 
     def _bucket(self, caller: Caller, per_second: float) -> Bucket:

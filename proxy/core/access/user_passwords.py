@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -16,7 +16,7 @@ from proxy.core.access.ports import Users
 from proxy.core.ports import Clock
 from proxy.core.single_flight import SingleFlight
 from proxy.core.tasks import Tasks
-from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.errors import ErrorCode, ProxyError, retry_after
 from proxy.model.principal import is_plain
 from proxy.telemetry.metrics import Metrics
 
@@ -28,12 +28,15 @@ _WAITING: Final = 256
 _RETRY_SECONDS: Final = 5
 _RIGHT: Final = 20_000
 _WRONG: Final = 20_000
+_NOTED: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Right:
     digest: bytes
     until: float
+    noted: LRUCache[str | None, bool] = field(default_factory=lambda: LRUCache(_NOTED))
+    """Addresses from which it came, and which are noted as such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,7 @@ class UserPasswords:
             return False
         digest = self._digest(user, password)
         known = self._recall(user, digest)
-        if self._is_fresh(known):
-            self._checks.labels("cached").inc()
+        if known is not None and self._opens(known, user, address):
             return True
         attempt = _Attempt(user, password, address, digest, known is not None)
         if stray and digest in self._wrong:
@@ -101,7 +103,7 @@ class UserPasswords:
             raise ProxyError(
                 ErrorCode.TOOMANYREQUESTS,
                 "too many passwords are being checked: try again",
-                headers={"Retry-After": str(_RETRY_SECONDS)},
+                headers=retry_after(_RETRY_SECONDS),
             )
         return await self._flights.do(flight, partial(self._take_turn, attempt))
 
@@ -109,8 +111,8 @@ class UserPasswords:
         try:
             async with self._turns:
                 # Others may have shown meanwhile that it is right, or that too many are wrong.
-                if self._is_fresh(self._recall(attempt.user, attempt.digest)):
-                    self._checks.labels("cached").inc()
+                known = self._recall(attempt.user, attempt.digest)
+                if known is not None and self._opens(known, attempt.user, attempt.address):
                     return True
                 self._admit(attempt)
                 return await self._compute(attempt)
@@ -121,7 +123,9 @@ class UserPasswords:
         right = await self._users.verify(attempt.user, attempt.password)
         self._checks.labels("right" if right else "wrong").inc()
         if right:
-            self._right[attempt.user] = _Right(attempt.digest, self._clock.monotonic() + self._remember)
+            known = _Right(attempt.digest, self._clock.monotonic() + self._remember)
+            self._right[attempt.user] = known
+            self._note_home(known, attempt.user, attempt.address)
         else:
             self._wrong[attempt.digest] = True
             self._attempts.failed(attempt.user, attempt.address)
@@ -140,8 +144,19 @@ class UserPasswords:
         kept = self._right.get(user)
         return kept if kept is not None and hmac.compare_digest(kept.digest, digest) else None
 
-    def _is_fresh(self, known: _Right | None) -> bool:
-        return known is not None and self._clock.monotonic() < known.until
+    def _opens(self, known: _Right, user: str, address: str | None) -> bool:
+        """Tell whether what is remembered is still good; where it is, it is noted where it came from."""
+        if self._clock.monotonic() >= known.until:
+            return False
+        self._checks.labels("cached").inc()
+        self._note_home(known, user, address)
+        return True
+
+    def _note_home(self, right: _Right, user: str, address: str | None) -> None:
+        # Once for each address, not for each request: parsing addresses is dear.
+        if address not in right.noted:
+            right.noted[address] = True
+            self._attempts.succeeded(user, address)
 
     def _digest(self, user: str, password: str) -> bytes:
         # Names and versions have no NUL; what a client sends as a password may be no valid text.

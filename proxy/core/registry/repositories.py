@@ -13,6 +13,7 @@ from proxy.core.registry.known_repositories import KnownRepositories
 from proxy.core.registry.ports import NotEmptyError, RegistryStore
 from proxy.core.registry.records import PLAIN, Encryption, RepositoryDetails
 from proxy.model.api_errors import ApiError, ApiErrorCode, invalid
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.reference import RepositoryName
 from proxy.model.tag_policy import TagMutability, TagPolicy
 
@@ -87,16 +88,19 @@ class RepositoryAdministration:
         """Return a repository, or raise RepositoryNotFoundException."""
         return self._shown(await self._repositories.get(name))
 
-    async def page(self, after: str, limit: int, visible: Visible | None = None) -> list[RepositoryRecord]:
+    async def page(
+        self, after: str, limit: int, visible: Visible | None = None, spans: Sequence[NameSpan] = ALL_NAMES
+    ) -> list[RepositoryRecord]:
         """Return up to `limit` repositories whose names are greater than `after`, in order of name.
 
-        With `visible`, of those that it lets through: a page is as full as if there were no others.
+        With `visible`, of those that it lets through: a page is as full as if there were no others. Only those in
+        `spans` are looked at.
         """
         if visible is None:
-            return [self._shown(record) for record in await self._store.repository_records(after, limit)]
+            return [self._shown(record) for record in await self._store.repository_records(after, limit, spans)]
         found = list[RepositoryRecord]()
         while len(found) < limit:
-            records = await self._store.repository_records(after, _BATCH)
+            records = await self._store.repository_records(after, _BATCH, spans)
             names = set(await visible([record.name for record in records]))
             found += [self._shown(record) for record in records if record.name in names]
             if len(records) < _BATCH:

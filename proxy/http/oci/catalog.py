@@ -15,7 +15,8 @@ _EVERYTHING = Wanted(Action.PULL, "ecr:DescribeRepositories")
 async def get(call: Call) -> web.StreamResponse:
     """Answer with a page of the names of the repositories that are kept here and that the caller may pull."""
     page, authorizer = call.page, call.services.authorizer
-    found = await call.services.listings.catalog(page.n, page.last, partial(authorizer.visible, call.caller))
+    visible, spans = partial(authorizer.visible, call.caller), await authorizer.spans(call.caller)
+    found = await call.services.listings.catalog(page.n, page.last, visible, spans)
     if not found.repositories and call.caller.anonymous:
         # Other credentials could show more; that there is nothing at all is said in the same way.
         await authorizer.require(call.caller, _EVERYTHING)

@@ -58,19 +58,31 @@ async def fetch_keys(provider: OidcSettings, seconds: float) -> KeySet:
     """
     try:
         context = await asyncio.to_thread(_tls_context, provider.ca_file)
-        async with asyncio.timeout(seconds), _session(context) as session:
+        async with asyncio.timeout(seconds), _session(context, provider.proxy) as session:
             body = await _get(session, await _find_keys(session, provider))
     except TimeoutError:
         raise ProviderError(Outcome.TIMEOUT, f"{provider.issuer} did not answer in {seconds:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise ProviderError(Outcome.UNREACHABLE, f"{provider.issuer} cannot be asked: {why}") from None
+        raise ProviderError(Outcome.UNREACHABLE, f"{provider.issuer} cannot be asked: {_reason(error)}") from None
     try:
         return await asyncio.to_thread(KeySet.parse, body)
     except UnusableKeysError as error:
         raise ProviderError(
             Outcome.INVALID, f"what {provider.issuer} has for its keys cannot be used: {error}"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Say why there is no answer, in words that hold nothing of a proxy's URL: it may have a password."""
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            return "its forward proxy (`proxy`) cannot be reached"
+        case aiohttp.ClientHttpProxyError():
+            return f"its forward proxy (`proxy`) answered {error.status}"
+        case OSError(strerror=str(why)) if why:
+            return why
+        case _:
+            return type(error).__name__
 
 
 async def _find_keys(session: aiohttp.ClientSession, provider: OidcSettings) -> URL:
@@ -107,13 +119,14 @@ async def _get(session: aiohttp.ClientSession, url: URL) -> bytes:
     return bytes(body)
 
 
-def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:
+def _session(context: ssl.SSLContext, forward_proxy: str | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), ssl=context),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=_HEADERS,
         timeout=aiohttp.ClientTimeout(total=None),
+        proxy=forward_proxy,
     )
 
 

@@ -10,10 +10,11 @@ from sqlalchemy.engine import Connection
 
 from proxy.core.ports import TagKeptError, TagRecord, TagWrite
 from proxy.model.digest import Digest
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.reference import RepositoryName, Tag
 from proxy.model.tag_policy import ALL_TAGS_MOVE
 from proxy.storage.metadata.provenances import OnDatabase, id_of, replacing
-from proxy.storage.metadata.repositories import tag_policy
+from proxy.storage.metadata.repositories import read_spans, tag_policy
 from proxy.storage.metadata.schema import listings, repositories, tags
 from proxy.storage.metadata.tagging import note_tags
 from proxy.storage.metadata.writer import demand_durability
@@ -26,21 +27,25 @@ _TAG = (
 )
 _TAG_OF = select(tags).where(tags.c.repository_id == bindparam("id"), tags.c.name == bindparam("tag"))
 _REPOSITORY = select(repositories).where(repositories.c.id == bindparam("id"))
+_IS_KNOWN = select(repositories.c.id).where(repositories.c.name == bindparam("repository"))
+_KEEP_TAG = replacing(insert(tags))
 
 
 class SqlCatalog(OnDatabase):
     """Repositories and their tags."""
 
-    async def repositories(self, after: str, limit: int) -> list[RepositoryName]:
-        """Return up to `limit` repository names greater than `after`."""
-        query = select(repositories.c.name).where(repositories.c.name > after).order_by(repositories.c.name)
-        rows = await self._database.read("catalog.repositories", lambda c: c.scalars(query.limit(limit)).all())
-        return [RepositoryName(name) for name in rows]
+    async def repositories(self, after: str, limit: int, spans: Sequence[NameSpan] = ALL_NAMES) -> list[RepositoryName]:
+        """Return up to `limit` repository names greater than `after`, of those in `spans`."""
+        rows = await self._database.read(
+            "catalog.repositories", lambda c: read_spans(c, select(repositories.c.name), after, limit, spans)
+        )
+        return [RepositoryName(row.name) for row in rows]
 
     async def has_repository(self, repository: RepositoryName) -> bool:
         """Tell whether the repository is known."""
-        query = select(repositories.c.id).where(repositories.c.name == repository)
-        return await self._database.look_up("catalog.has_repository", lambda c: c.scalar(query)) is not None
+        values = {"repository": repository}
+        found = await self._database.look_up("catalog.has_repository", lambda c: c.scalar(_IS_KNOWN, values))
+        return found is not None
 
     async def tag(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
         """Return the tag, or None."""
@@ -126,19 +131,19 @@ def keep_tags(connection: Connection, repository_id: int, write: TagWrite) -> No
 
 
 def _keep_tag(connection: Connection, repository_id: int, record: TagRecord) -> None:
-    statement = insert(tags).values(
-        repository_id=repository_id,
-        name=record.tag,
-        digest=str(record.digest),
-        media_type=record.media_type,
-        source=record.source,
-        fetched_at=record.fetched_at,
-        checked_at=record.checked_at,
-        outcome=record.outcome,
-        failed_at=record.failed_at,
-        missing_since=record.missing_since,
-    )
-    connection.execute(replacing(statement))
+    row = {
+        "repository_id": repository_id,
+        "name": record.tag,
+        "digest": str(record.digest),
+        "media_type": record.media_type,
+        "source": record.source,
+        "fetched_at": record.fetched_at,
+        "checked_at": record.checked_at,
+        "outcome": record.outcome,
+        "failed_at": record.failed_at,
+        "missing_since": record.missing_since,
+    }
+    connection.execute(_KEEP_TAG, row)
 
 
 def _tag_record(row: Row[tuple[object, ...]]) -> TagRecord:

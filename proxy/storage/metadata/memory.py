@@ -21,6 +21,7 @@ from proxy.core.registry.records import PLAIN, ImageRecord, PullNote, Repository
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.media_types import IMAGES, INDEXES
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.reference import RepositoryName, Tag
 from proxy.model.rule import UPLOADED, Provenance
 from proxy.model.tag_policy import TagPolicy
@@ -59,9 +60,13 @@ class MemoryMetadataStore(MemoryAdministration):
         self._repositories: dict[RepositoryName, _Repository] = {}
         self._listings: dict[tuple[RepositoryName, str], tuple[str, Listing]] = {}
 
-    async def repositories(self, after: str, limit: int) -> list[RepositoryName]:
-        """Return up to `limit` repository names greater than `after`."""
-        return sorted(name for name in self._repositories if name > after)[:limit]
+    async def repositories(self, after: str, limit: int, spans: Sequence[NameSpan] = ALL_NAMES) -> list[RepositoryName]:
+        """Return up to `limit` repository names greater than `after`, of those in `spans`."""
+        return sorted(
+            name
+            for name in self._repositories
+            if name > after and any(span.after < name < span.before for span in spans)
+        )[:limit]
 
     async def has_repository(self, repository: RepositoryName) -> bool:
         """Tell whether the repository is known."""
@@ -226,14 +231,23 @@ class MemoryMetadataStore(MemoryAdministration):
             here.pulled_at.pop(digest, None)
         return known
 
-    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
+    async def prove(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None, *, make: bool = True
+    ) -> bool:
         """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted."""
         self._wrote()
+        if not make and repository not in self._repositories:
+            return False
         self._hold(repository, provenance).proofs.add(digest)
+        return True
 
     async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
         """Tell whether the blob was uploaded here, or shown by this source here or through the same account."""
         return any(digest in held.proofs for held in self._visible(repository, provenance))
+
+    async def standing(self, repository: RepositoryName, digest: Digest, provenance: Provenance) -> tuple[bool, bool]:
+        """Return what `proven` tells of the provenance, and of None."""
+        return await self.proven(repository, digest, provenance), await self.proven(repository, digest, None)
 
     async def disprove(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove the repository's proofs of the blob; tell whether it had any."""
@@ -258,10 +272,23 @@ class MemoryMetadataStore(MemoryAdministration):
         self._wrote()
         self._listings[repository, key] = (source, listing)
 
-    async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
-        """Return up to `limit` repositories whose names are greater than `after`, in order of name."""
-        names = sorted(name for name in self._repositories if name > after)[:limit]
+    async def repository_records(
+        self, after: str, limit: int, spans: Sequence[NameSpan] = ALL_NAMES
+    ) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories whose names are greater than `after`, in order of name, of `spans`."""
+        names = await self.repositories(after, limit, spans)
         return [_record(name, self._repositories[name]) for name in names]
+
+    async def records_of(self, names: Sequence[RepositoryName]) -> list[RepositoryRecord]:
+        """Return those of some repositories that there are."""
+        return [_record(name, self._repositories[name]) for name in names if name in self._repositories]
+
+    async def policed_repositories(self, after: str, limit: int) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories with a policy of their own and names greater than `after`, in order."""
+        policed = sorted(
+            name for name, known in self._repositories.items() if name > after and known.details.policy is not None
+        )
+        return [_record(name, self._repositories[name]) for name in policed[:limit]]
 
     async def alter_repository(
         self, name: RepositoryName, change: Callable[[RepositoryRecord], RepositoryRecord]

@@ -1,20 +1,21 @@
 """The ports for repositories themselves, in SQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, exists, select, update
+from sqlalchemy import Row, Select, bindparam, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.ports import NotEmptyError
 from proxy.core.registry.records import PLAIN, RepositoryDetails
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.reference import RepositoryName
 from proxy.model.tag_policy import TagMutability, TagPolicy
 from proxy.storage.metadata.provenances import OnDatabase
-from proxy.storage.metadata.schema import listings, manifests, provenances, repositories
+from proxy.storage.metadata.schema import POLICED, listings, manifests, provenances, repositories
 
 _details = msgspec.json.Decoder(RepositoryDetails)
 
@@ -37,10 +38,25 @@ class SqlRepositories(OnDatabase):
         statement = update(repositories).where(repositories.c.name == name).values(_policy_columns(policy))
         return await self._database.write("repositories.set_tag_policy", lambda c: c.execute(statement).rowcount > 0)
 
-    async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
-        """Return up to `limit` repositories whose names are greater than `after`, in order of name."""
-        query = select(repositories).where(repositories.c.name > after).order_by(repositories.c.name).limit(limit)
-        rows = await self._database.read("repositories.page", lambda c: c.execute(query).all())
+    async def repository_records(
+        self, after: str, limit: int, spans: Sequence[NameSpan] = ALL_NAMES
+    ) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories whose names are greater than `after`, in order of name, of `spans`."""
+        rows = await self._database.read(
+            "repositories.page", lambda c: read_spans(c, select(repositories), after, limit, spans)
+        )
+        return [_record(row) for row in rows]
+
+    async def records_of(self, names: Sequence[RepositoryName]) -> list[RepositoryRecord]:
+        """Return those of some repositories that there are."""
+        query = select(repositories).where(repositories.c.name.in_(names))
+        return [_record(row) for row in await self._database.read("repositories.of", lambda c: c.execute(query).all())]
+
+    async def policed_repositories(self, after: str, limit: int) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories with a policy of their own and names greater than `after`, in order."""
+        name = repositories.c.name
+        query = select(repositories).where(POLICED, name > after).order_by(name).limit(limit)
+        rows = await self._database.read("repositories.policed", lambda c: c.execute(query).all())
         return [_record(row) for row in rows]
 
     async def alter_repository(
@@ -72,6 +88,22 @@ class SqlRepositories(OnDatabase):
             return found
 
         return await self._database.write("repositories.remove", work)
+
+
+def read_spans(
+    connection: Connection, query: Select[Any], after: str, limit: int, spans: Sequence[NameSpan]
+) -> list[Row[Any]]:
+    """Return up to `limit` rows of repositories in order of name: in `spans`, and with names greater than `after`."""
+    name, found = repositories.c.name, list[Row[Any]]()
+    # One query a span: each comes in order out of the index, which an OR of them would not.
+    query = query.where(name > bindparam("after"), name < bindparam("before")).order_by(name).limit(bindparam("most"))
+    for span in spans:
+        if len(found) >= limit:
+            break
+        if after < span.before:
+            values = {"after": max(after, span.after), "before": span.before, "most": limit - len(found)}
+            found += connection.execute(query, values).all()
+    return found
 
 
 def tag_policy(row: Row[Any]) -> TagPolicy | None:

@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 """The newest migration: what a database must have gone through to have these tables."""
 
 metadata = MetaData(
@@ -39,6 +39,9 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+POLICED: Final = text("json_extract(details, '$.policy') IS NOT NULL")
+"""Repositories that have a policy of their own; word by word as their index has it, or it is not used."""
 
 repositories = Table(
     "repositories",
@@ -51,6 +54,7 @@ repositories = Table(
     Column("tag_filters", JSON(none_as_null=True)),
     Column("details", Text),  # what administrators said of it; NULL for nothing
     UniqueConstraint("name"),
+    Index("ix_repositories_policed", "name", sqlite_where=POLICED),
 )
 
 provenances = Table(

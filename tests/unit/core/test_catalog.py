@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from proxy.core.ports import RepositoryRecord
+from proxy.model.name_spans import join_spans, span_of_name, span_of_prefix
 from proxy.model.reference import RepositoryName
 from tests.unit.core.conftest import Bench
 
@@ -87,3 +88,20 @@ async def test_few_catalogs_are_made_at_a_time(many: Bench) -> None:
 
     await asyncio.gather(*(many.listings.catalog(10, "", slow) for _ in range(20)))
     assert 1 < most <= 4
+
+
+async def test_names_outside_of_the_spans_are_not_looked_at(many: Bench) -> None:
+    looked = list[RepositoryName]()
+
+    async def look(names: Sequence[RepositoryName]) -> list[RepositoryName]:
+        looked.extend(names)
+        return list(names)
+
+    spans = join_spans([span_of_prefix("a/000"), span_of_name("b/0007"), span_of_prefix("c/059")])
+    expected = [*NAMES[:10], "b/0007", *NAMES[-10:]]
+    page = await many.listings.catalog(15, "", look, spans)
+    assert (page.repositories, page.more, looked) == (expected[:15], True, expected)
+    page = await many.listings.catalog(15, expected[14], look, spans)
+    assert (page.repositories, page.more, looked) == (expected[15:], False, expected + expected[15:])
+    page = await many.listings.catalog(None, "", look, ())
+    assert (page.repositories, page.more, len(looked)) == ([], False, 27)

@@ -1,15 +1,21 @@
 """Tags, referrers and the catalog over HTTP: pages, links, filters."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from aiohttp import ClientResponse
+from pytest_aiohttp.plugin import AiohttpClient
 from yarl import URL
 
+from proxy.core.access.authorizer import EveryoneMay
+from proxy.core.access.caller import Caller
+from proxy.http.application import build_application
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.media_types import OCI_INDEX, OCI_MANIFEST
+from proxy.model.name_spans import NameSpan, join_spans, span_of_name
 from proxy.model.pages import PAGE_LIMIT, REFERRERS_LIMIT
 from tests.support.documents import descriptor, image
 from tests.unit.http.conftest import Client, Stack
@@ -249,3 +255,19 @@ async def test_the_catalog_has_pages(client: Client, stack: Stack) -> None:
     second = await client.get("/v2/_catalog?n=2&last=quay/b")
     assert await second.json() == {"repositories": ["quay/c"]}
     assert "Link" not in second.headers
+
+
+class Narrow(EveryoneMay):
+    """Says that there is one name to look at."""
+
+    async def spans(self, caller: Caller, operation: str = "") -> tuple[NameSpan, ...]:
+        del caller, operation
+        return join_spans([span_of_name("quay/b")])
+
+
+async def test_the_catalog_looks_only_where_something_may_be_seen(stack: Stack, aiohttp_client: AiohttpClient) -> None:
+    client = await aiohttp_client(build_application(replace(stack.services, authorizer=Narrow()), mirror=None))
+    for name in ("a", "b", "c"):
+        stack.upstream.hold(name, b'{"schemaVersion":2,"manifests":[]}', OCI_INDEX, "latest")
+        assert (await client.get(f"/v2/quay/{name}/manifests/latest")).status == 200
+    assert await (await client.get("/v2/_catalog")).json() == {"repositories": ["quay/b"]}

@@ -213,6 +213,8 @@ async def _use_everything(store: SqlMetadataStore) -> None:
         await store.tags(repository, None if origin is None else [origin.source, ""], "a", 10)
     await store.repositories("a", 10)
     await store.repository_records("a", 10)
+    await store.records_of([repository, RepositoryName("b")])
+    await store.policed_repositories("a", 10)
     await store.has_repository(repository)
     await store.tag(repository, tag.tag)
     await store.update_tag(repository, tag)

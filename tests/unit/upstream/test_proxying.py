@@ -1,7 +1,5 @@
-import asyncio
 import base64
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -10,6 +8,7 @@ from proxy.model.media_types import OCI_MANIFEST
 from proxy.model.reference import Tag
 from proxy.model.rule import Remote
 from proxy.upstream.client import UpstreamClient
+from tests.support.forward_proxy import ForwardProxy, forwarding
 from tests.support.upstream_registry import manifest_bytes
 from tests.support.upstream_rules import remote_of
 from tests.support.upstream_server import UpstreamServer, answering, redirecting
@@ -19,43 +18,10 @@ REGISTRY = "registry.example.com"
 LATEST = Tag("latest")
 
 
-@dataclass
-class ForwardProxy:
-    """An HTTP proxy that tunnels every host to one port, and keeps the heads of the requests."""
-
-    target: int
-    status: bytes = b"200 OK"
-    heads: list[str] = field(default_factory=list)
-    port: int = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(b"HTTP/1.1 " + self.status + b"\r\n\r\n")
-        await writer.drain()
-        if self.status.startswith(b"200"):
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
-            await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
-        writer.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
-
-
 @pytest.fixture
 async def proxy(server: UpstreamServer) -> AsyncIterator[ForwardProxy]:
-    running = ForwardProxy(server.port)
-    listener = await asyncio.start_server(running.serve, "127.0.0.1", 0)
-    running.port = listener.sockets[0].getsockname()[1]
-    yield running
-    listener.close()
+    async with forwarding(server.port) as running:
+        yield running
 
 
 @pytest.fixture

@@ -32,8 +32,11 @@ class PolicyRecords(Protocol):
     async def repository(self, name: RepositoryName) -> RepositoryRecord | None:
         """Return the repository, or None."""
 
-    async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
-        """Return up to `limit` repositories whose names are greater than `after`, in order of name."""
+    async def records_of(self, names: Sequence[RepositoryName]) -> list[RepositoryRecord]:
+        """Return those of some repositories that there are, in any order."""
+
+    async def policed_repositories(self, after: str, limit: int) -> list[RepositoryRecord]:
+        """Return up to `limit` repositories with a policy of their own and names greater than `after`, in order."""
 
     async def document(self, name: str) -> str | None:
         """Return a text of the whole registry, or None."""
@@ -62,6 +65,7 @@ class PolicyDocuments:
         self._generation: object = None
         self._repositories: LRUCache[RepositoryName, Attached] = LRUCache(_REPOSITORIES)
         self._registry: tuple[PolicyDocument | None] | None = None
+        self._policed: tuple[Mapping[RepositoryName, Attached] | None] | None = None
         self._parsed: LRUCache[tuple[PolicyKind, str], PolicyDocument] = LRUCache(_TEXTS)
 
     async def registry(self) -> PolicyDocument | None:
@@ -86,15 +90,24 @@ class PolicyDocuments:
         return found
 
     async def prepare(self, names: Sequence[RepositoryName]) -> None:
-        """Look at once for what `repository` will be asked: `names` are in order, with none between them."""
+        """Look at once for what `repository` will be asked."""
         generation = self._now()
-        if not names or all(name in self._repositories for name in names):
+        wanted = [name for name in names if name not in self._repositories]
+        if not wanted:
             return
-        first = names[0]
-        # No name has a sign as great as this, so that none but the first is the next one.
-        before = f"{first[:-1]}{chr(ord(first[-1]) - 1)}\x7f"
-        for record in await self._store.repository_records(before, len(names)):
+        for record in await self._store.records_of(wanted):
             self._keep(generation, record.name, self._read(record))
+
+    async def policed(self, limit: int) -> Mapping[RepositoryName, Attached] | None:
+        """Return what is attached to the repositories that have a policy of their own; None for more than `limit`."""
+        generation = self._now()
+        if self._policed is None:
+            records = await self._store.policed_repositories("", limit + 1)
+            found = {record.name: self._read(record) for record in records} if len(records) <= limit else None
+            if generation != self._generation:
+                return found
+            self._policed = (found,)
+        return self._policed[0]
 
     def _now(self) -> object:
         """Return the generation of the metadata, and forget what was found in another."""
@@ -102,7 +115,7 @@ class PolicyDocuments:
         if generation != self._generation:
             self._generation = generation
             self._repositories.clear()
-            self._registry = None
+            self._registry = self._policed = None
         return generation
 
     def _keep(self, generation: object, name: RepositoryName, found: Attached) -> None:

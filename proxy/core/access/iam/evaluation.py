@@ -3,7 +3,7 @@
 Nothing is decided for the request by what cannot be told here: a Deny counts then, an Allow does not.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -60,20 +60,30 @@ def evaluate(document: PolicyDocument, request: Request) -> Effect | None:
     return found
 
 
-def _is_allowed(statement: Statement, request: Request, *, variables: bool) -> bool:
+def allowing(document: PolicyDocument, request: Request) -> Iterator[Statement]:
+    """Yield the statements that allow the operation to the principal, be it elsewhere, or on conditions."""
+    for statement in document.statements:
+        if statement.effect is Effect.ALLOW and _is_for(statement, request):
+            yield statement
+
+
+def _is_for(statement: Statement, request: Request) -> bool:
+    """Tell whether an Allow is for the principal and the operation."""
     if not _concerns(statement, request):
         return False
     named = statement.principals.get("AWS", ())
     if "Principal" in statement.inverted:
         # All but those named: that was hardly meant to be everyone in the world.
-        if request.anonymous or "*" in named or _is_named(named, request):
-            return False
-        private = None
-    else:
-        known = not request.anonymous and _is_named(named, request)
-        if not known and "*" not in named:
-            return False
-        private = request.private if not known else None
+        return not (request.anonymous or "*" in named or _is_named(named, request))
+    return "*" in named or (not request.anonymous and _is_named(named, request))
+
+
+def _is_allowed(statement: Statement, request: Request, *, variables: bool) -> bool:
+    if not _is_for(statement, request):
+        return False
+    named = statement.principals.get("AWS", ())
+    known = "Principal" in statement.inverted or (not request.anonymous and _is_named(named, request))
+    private = request.private if not known else None
     try:
         return _fits_resource(statement, request, private, variables=variables) and all(
             holds(condition, request.context, variables=variables) for condition in statement.conditions

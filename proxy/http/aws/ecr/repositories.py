@@ -44,7 +44,7 @@ async def describe_repositories(call: ApiCall, given: Given) -> Answer:
         return {"repositories": [_shown(call, record) for record in await repositories.describe(wanted)]}
     call.identity.require(given.get("registryId"))
     size = given.get("maxResults", DEFAULT)
-    found = await repositories.page(key_before(given.get("nextToken")), size + 1, call.visible)
+    found = await repositories.page(key_before(given.get("nextToken")), size + 1, call.visible, call.spans)
     page, token = cut(found, size, lambda record: record.name)
     return {"repositories": [_shown(call, record) for record in page], "nextToken": token}
 

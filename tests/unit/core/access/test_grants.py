@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.addresses import parse_upstream
 from proxy.config.auth import AuthSettings
-from proxy.config.settings import parse_upstream
 from proxy.core.access.grants import GrantBook, Grants, PrincipalPattern, names_rule
 from proxy.model.access import Action
 from proxy.model.credentials import SecretSource, UserPassword

@@ -1,10 +1,11 @@
 """The decision: grants, policies, rules with credentials, and what tokens are limited to."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.access.authorizer import EveryoneMay, ScopeError
 from proxy.core.access.caller import Caller
 from proxy.core.registry.identity import RegistryIdentity
@@ -16,6 +17,7 @@ from proxy.model.principal import Principal
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule
 from tests.support.access import ACCOUNT, ALICE, BOB, NOBODY, Gate, grant, policy, resource, statement, wanted
+from tests.support.background import started
 
 HUB = CacheRule("hub", parse_upstream("docker.io"))
 PRIVATE = CacheRule("ghcr", parse_upstream("ghcr.io"), UserPassword("robot", SecretSource(env="X")))
@@ -128,6 +130,18 @@ async def test_s25_a_rule_that_gets_credentials_is_closed_at_once(gate: Gate) ->
     assert await gate.may(NOBODY, "pull", "hub/library/nginx")
     gate.rules.replace(RuleSet([replace(HUB, credentials=PRIVATE.credentials), PRIVATE]))
     assert not await gate.may(NOBODY, "pull", "hub/library/nginx")
+
+
+async def test_s25_a_list_shows_nothing_of_a_private_rule_that_another_process_has_just_made(gate: Gate) -> None:
+    gate.grant(grant("anonymous", "pull"), grant("alice", "pull"))
+    gate.rules.replace(RuleSet([HUB]))  # as this process knew them last
+
+    async def refresh() -> None:
+        gate.rules.replace(RuleSet([HUB, PRIVATE]))
+
+    gate.rules.follow(lambda: gate.rules.current.rule("ghcr") is None, refresh)
+    assert await gate.authorizer.visible(NOBODY, LISTED) == LISTED[1:]
+    assert await gate.authorizer.visible(ALICE, LISTED) == LISTED
 
 
 # --- what is known of requests ----------------------------------------------------------------------------------------
@@ -260,6 +274,17 @@ async def test_the_catalog_shows_what_may_be_pulled(gate: Gate) -> None:
     limited = replace(ALICE, scopes={LISTED[3]: frozenset({Action.PULL})})
     assert await gate.authorizer.visible(limited, LISTED) == ["team/other"]
     assert await gate.authorizer.visible(ALICE, []) == []
+
+
+async def test_others_run_while_many_names_are_decided(gate: Gate) -> None:
+    gate.grant(grant("alice", "pull", "team/*"))
+    names = [RepositoryName(f"team/{number:03}") for number in range(512)]
+    deciding, turns = started(gate.authorizer.visible(ALICE, names)), 0
+    while not deciding.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert deciding.result() == names
+    assert turns >= 8
 
 
 async def test_without_auth_everyone_sees_everything() -> None:

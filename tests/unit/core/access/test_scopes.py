@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.access.authorizer import EveryoneMay, Wanted
 from proxy.core.access.caller import Caller, Scheme
 from proxy.core.access.scopes import CATALOG, grant_scopes, parse_scopes, spell_scope

@@ -130,14 +130,42 @@ async def test_a_known_password_opens_for_nobody_else(bench: Bench) -> None:
     assert await bench.check("alice", "right") is True
 
 
-async def test_too_many_wrong_passwords_for_a_user_are_refused_without_being_computed(bench: Bench) -> None:
-    answers = [await bench.check("alice", f"guess{number}", f"198.51.100.{number}") for number in range(LIMIT + 3)]
-    assert answers == [False] * LIMIT + [60] * 3
-    assert bench.counted == {"wrong": LIMIT, "limited": 3}
-    assert await bench.check("alice", "right", THERE) == 60
+async def guesses(bench: Bench, user: str, count: int) -> list[bool | int]:
+    """Guess a user's password, each time from another network."""
+    return [await bench.check(user, f"guess{number}", f"198.51.100.{number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("user", ["alice", "nobody"])
+async def test_ten_times_as_many_for_a_user_from_everywhere_are_refused_without_being_computed(
+    bench: Bench, user: str
+) -> None:
+    answers = await guesses(bench, user, 10 * LIMIT + 3)
+    assert answers == [False] * 10 * LIMIT + [60] * 3
+    assert bench.counted == {"wrong": 10 * LIMIT, "limited": 3}
+    assert await bench.check(user, "right", THERE) == 60
     assert await bench.check("bob", "bob's", THERE) is True
     bench.clock.advance(60)
+    assert await bench.check(user, "right", THERE) is (user == "alice")
+
+
+async def test_who_knows_a_name_keeps_nobody_out(bench: Bench) -> None:
+    answers = [await bench.check("alice", f"guess{number}", HERE) for number in range(LIMIT + 30)]
+    assert answers == [False] * LIMIT + [60] * 30
     assert await bench.check("alice", "right", THERE) is True
+
+
+@pytest.mark.parametrize("cached", [False, True])
+async def test_a_user_is_heard_from_where_the_right_password_came_though_it_is_not_remembered(
+    bench: Bench, *, cached: bool
+) -> None:
+    # What is remembered of a password ends with the password; where its user is at home is known on.
+    if cached:
+        assert await bench.check("alice", "right", "192.0.2.3") is True
+    assert await bench.check("alice", "right", THERE) is True
+    await bench.file.hold(user_line("alice", "new"))
+    await guesses(bench, "alice", 10 * LIMIT)
+    assert await bench.check("alice", "new", HERE) == 60
+    assert await bench.check("alice", "new", THERE) is True
 
 
 async def test_too_many_wrong_passwords_from_an_address_are_refused_and_others_are_heard(bench: Bench) -> None:

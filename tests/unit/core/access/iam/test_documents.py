@@ -1,5 +1,7 @@
 """Policies at hand: read again once anything was written, parsed once."""
 
+from collections.abc import Sequence
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -28,9 +30,13 @@ class CountingStore(MemoryMetadataStore):
         self.asked += 1
         return await super().document(name)
 
-    async def repository_records(self, after: str, limit: int) -> list[RepositoryRecord]:
+    async def records_of(self, names: Sequence[RepositoryName]) -> list[RepositoryRecord]:
         self.asked += 1
-        return await super().repository_records(after, limit)
+        return await super().records_of(names)
+
+    async def policed_repositories(self, after: str, limit: int) -> list[RepositoryRecord]:
+        self.asked += 1
+        return await super().policed_repositories(after, limit)
 
 
 @pytest.fixture
