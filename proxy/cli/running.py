@@ -47,8 +47,7 @@ def purge(config: Path | None, image: str, *, ns: str | None, everything: bool, 
         resolution = core.rules.current.locate(Address(asked.name, ns))
         return resolution, await core.manifests.purge(resolution, asked.reference)
 
-    resolution, purged = run_on_store(
-        settings, drop, Change("purge", asked.name, str(asked.reference) if asked.reference else None)
-    )
+    change = Change("purge", asked.name, str(asked.reference) if asked.reference else None)
+    resolution, purged = run_on_store(settings, drop, change, lambda done: done[1])
     show({"repository": resolution.repository, "purged": purged}, json=json)
     return 0 if purged else FAILED

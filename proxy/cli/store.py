@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
+
+import typer
 
 from proxy.app.core import Core, StartupError, open_core
 from proxy.cli.audit import Change
@@ -28,15 +31,24 @@ _WRONGLY_ASKED = frozenset(
 )
 """What says that the command line is wrong, whatever the store holds."""
 
+_NOTHING_DONE = (ApiError, ProxyError, UpstreamError, typer.Exit)
+"""By these a change says why it is not made."""
 
-def run_on_store(settings: Settings, work: Callable[[Core], Awaitable[T]], change: Change | None = None) -> T:
+
+def run_on_store(
+    settings: Settings,
+    work: Callable[[Core], Awaitable[T]],
+    change: Change | None = None,
+    changed: Callable[[T], bool] = lambda _: True,
+) -> T:
     """Open the store, made if absent, and return what `work` does on it, or leave with its failure.
 
-    Where it is a `change` and succeeds, the audit trail is told.
+    Where it is a `change`, the audit trail is told: when it is done, as far as it has `changed` something, and when it
+    broke off, which may have been halfway.
     """
     configure_logging("warning", "console")
     try:
-        return asyncio.run(_run(settings, work, change))
+        return asyncio.run(_run(settings, work, change, changed))
     except StartupError as error:
         refuse(str(error))
     except StorageFullError as error:
@@ -47,10 +59,19 @@ def run_on_store(settings: Settings, work: Callable[[Core], Awaitable[T]], chang
         (refuse if error.code in _WRONGLY_ASKED else fail)(error.message)
 
 
-async def _run(settings: Settings, work: Callable[[Core], Awaitable[T]], change: Change | None) -> T:
+async def _run(
+    settings: Settings, work: Callable[[Core], Awaitable[T]], change: Change | None, changed: Callable[[T], bool]
+) -> T:
     async with open_core(settings) as core:
-        done = await work(core)
-        if change is not None:
+        try:
+            done = await work(core)
+        except _NOTHING_DONE:
+            raise
+        except BaseException:
+            if change is not None:
+                await core.audit.record(replace(change.event, result="unknown: it broke off"))
+            raise
+        if change is not None and changed(done):
             await core.audit.record(change.event)
         return done
 

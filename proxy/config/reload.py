@@ -1,10 +1,13 @@
 """The configuration taken over by a running server: when its file changes, or on SIGHUP."""
 
 import asyncio
+import json
+import stat as file_modes
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -36,6 +39,29 @@ class _State(NamedTuple):
         return not 0 <= time.time() - self.changed / 1e9 < _SETTLED_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reload came to: what is in force now, the keys that changed, those that wait for a restart, the faults."""
+
+    settings: Settings
+    taken: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> bytes:
+        """Return what tells this outcome from others, the same in every process that runs on the same file."""
+        if self.faults:
+            return "\n".join(self.faults).encode()
+        document = self.settings.model_dump(mode="json")
+        live = [_found(document, key.split(".")) for key in LIVE]
+        return json.dumps([live, self.waiting], sort_keys=True).encode()
+
+
+Tell = Callable[[Outcome], Awaitable[None]]
+"""Is told of every reload, before the next one begins."""
+
+
 class Reloader:
     """Keep a server's settings those of its file, as far as they can change while it runs.
 
@@ -45,7 +71,7 @@ class Reloader:
     the server runs on exactly what the file says.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root hands in each part
         self,
         path: Path,
         settings: Settings,
@@ -53,6 +79,8 @@ class Reloader:
         metrics: Metrics,
         environ: Mapping[str, str],
         check: Check | None = None,
+        *,
+        tell: Tell | None = None,
     ) -> None:
         """Begin with `settings` in force, as they were loaded from `path` and `environ`."""
         self.current = settings
@@ -63,6 +91,7 @@ class Reloader:
         self._metrics = metrics
         self._environ = environ
         self._check = check
+        self._tell = tell
         self._asked = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
 
@@ -79,33 +108,41 @@ class Reloader:
     async def reload(self) -> bool:
         """Load the file and take over what can be; tell whether the server now runs on exactly what it says."""
         async with self._one_at_a_time:
-            try:
-                wanted = await asyncio.to_thread(load_settings, self._path, self._environ, self._check)
-                settled = settle(self.current, wanted, self._path, self._check)
-            except ConfigurationError as error:
-                for fault in error.faults:
-                    _log.error("config.fault", fault=str(fault))
-                _log.error("config.reload_failed", path=str(self._path), faults=len(error.faults))
-                self._metrics.reload_ok.set(0)
-                return False
-            taken = list(changed_keys(self.current, settled))
-            refused = list(changed_keys(settled, wanted))
-            if taken:
-                self._apply(settled)
-                self.current = settled
-                _log.info("config.reloaded", path=str(self._path), changed=taken)
-            if refused:
-                _log.warning("config.restart_needed", path=str(self._path), keys=refused)
-            self._metrics.reload_ok.set(0 if refused else 1)
-            return not refused
+            outcome = await self._reload()
+            if self._tell is not None:
+                await self._tell(outcome)
+            return not outcome.faults and not outcome.waiting
+
+    async def _reload(self) -> Outcome:
+        try:
+            wanted = await asyncio.to_thread(load_again, self._path, self._environ, self._check)
+            settled = settle(self.current, wanted, self._path, self._check)
+        except ConfigurationError as error:
+            for fault in error.faults:
+                _log.error("config.fault", fault=str(fault))
+            _log.error("config.reload_failed", path=str(self._path), faults=len(error.faults))
+            self._metrics.reload_ok.set(0)
+            return Outcome(self.current, faults=tuple(map(str, error.faults)))
+        taken = list(changed_keys(self.current, settled))
+        refused = list(changed_keys(settled, wanted))
+        if taken:
+            self._apply(settled)
+            self.current = settled
+            _log.info("config.reloaded", path=str(self._path), changed=taken)
+        if refused:
+            _log.warning("config.restart_needed", path=str(self._path), keys=refused)
+        self._metrics.reload_ok.set(0 if refused else 1)
+        return Outcome(settled, tuple(taken), tuple(refused))
 
     async def watch(self) -> None:
-        """Reload at once, as the file may have changed since it was read, then whenever it changes, until cancelled."""
+        """Reload at once, as the file may have changed since it was read, then whenever it changes, until cancelled.
+
+        Return where it is no file that can be read again.
+        """
         # Looking costs nothing to speak of. The kernel tells of folders only, since editors and Kubernetes replace
         # files: it would wake this process for each line of a log beside the file. And it tells of no network disk.
         seen: _State | str | None = None
-        while True:
-            found = await asyncio.to_thread(_look, self._path)
+        while (found := await asyncio.to_thread(_look, self._path)) is not None:
             if found != seen and (isinstance(found, str) or found.is_settled()):
                 seen = found
                 await self.reload()
@@ -118,12 +155,22 @@ class Reloader:
             await self.reload()
 
 
-def _look(path: Path) -> _State | str:
-    """Return how the file is that a path, with its links, leads to now, or why there is none."""
+def load_again(path: Path, environ: Mapping[str, str], check: Check | None = None) -> Settings:
+    """Return what `load_settings` does. Raises `ConfigurationError` also for a pipe: what came by it has been read."""
+    if _look(path) is None:
+        problem = "is a pipe, which can be read only once: restart the server to change its configuration"
+        raise ConfigurationError([Fault(str(path), (), problem)])
+    return load_settings(path, environ, check)
+
+
+def _look(path: Path) -> _State | str | None:
+    """Return how the file is that a path, with its links, leads to now, or why there is none; None for a pipe."""
     try:
         found = path.stat()
     except OSError as error:
         return str(error)
+    if not (file_modes.S_ISREG(found.st_mode) or file_modes.S_ISDIR(found.st_mode)):
+        return None
     return _State(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
@@ -175,3 +222,9 @@ def _with(running: Section, wanted: Section, way: list[str]) -> Section:
         # A section that comes or goes as a whole (`auth`) takes a restart, whatever is live inside it.
         new = old
     return running.model_copy(update={name: new})
+
+
+def _found(value: Any, way: list[str]) -> Any:  # noqa: ANN401 - JSON
+    for name in way:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

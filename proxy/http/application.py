@@ -14,7 +14,7 @@ from proxy.http.hosts import OwnHosts
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.middleware import observe, sign
 from proxy.http.oci import endpoints
-from proxy.http.reports import Reports
+from proxy.http.reports import REPORTS, Reports
 from proxy.http.services import LIFECYCLE, MIRROR, SERVICES, Services
 
 # For what aiohttp collects by itself. Bodies are read as streams, which have limits of their own.
@@ -41,6 +41,7 @@ def build_application(services: Services, *, mirror: str | None, lifecycle: Life
     app = web.Application(client_max_size=_BODY_LIMIT)
     app[SERVICES] = services
     app[LIFECYCLE] = lifecycle
+    app[REPORTS] = reports
     app[body.PATIENCE] = services.server.limits.body_timeout.total_seconds()
     app[FIELDS] = constant_fields(services.server)
     if mirror is None:
@@ -54,5 +55,5 @@ def build_application(services: Services, *, mirror: str | None, lifecycle: Life
     # aiohttp matches decoded paths; the distribution API is read from the raw one, by its own parser.
     for path in ("/v2", "/"):
         app.router.register_resource(Everything(path, observed(endpoints.answer), body.await_leave))
-    app.on_response_prepare.append(sign(CIMultiDict(app[FIELDS]), lifecycle))
+    app.on_response_prepare.append(sign(CIMultiDict(app[FIELDS]), lifecycle, reports))
     return app

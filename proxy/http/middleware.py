@@ -65,10 +65,10 @@ def observe(
     return middleware
 
 
-def sign(fields: CIMultiDict[str], lifecycle: Lifecycle) -> Signer:
+def sign(fields: CIMultiDict[str], lifecycle: Lifecycle, reports: Reports) -> Signer:
     """Return what adds `fields` and the request's id to every answer, and notes when its first byte leaves.
 
-    It is for aiohttp's signal ``on_response_prepare``.
+    Of a request that reached no handler, `reports` are told here. It is for aiohttp's signal ``on_response_prepare``.
     """
     identify = _identifier()
 
@@ -79,7 +79,7 @@ def sign(fields: CIMultiDict[str], lifecycle: Lifecycle) -> Signer:
         except KeyError:
             # What names no path reaches no handler: CONNECT, and OPTIONS of * (RFC 9112 §3.2.3, §3.2.4).
             trace = request[TRACE] = Trace(identify(request), time.perf_counter(), request.remote)
-            _log.info("request.without_a_path", method=request.method, request_id=trace.request_id)
+            reports.answered_unread(request, trace, response)
         trace.first_byte = time.perf_counter()
         headers.update(fields)
         headers[_ID_FIELD] = trace.request_id

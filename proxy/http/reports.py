@@ -45,7 +45,11 @@ class Reports:
         self._tell(request, trace, trace.status or _CLIENT_LEFT, trace.sent or 0)
         await self._auditor.left(request, trace)
 
-    def _tell(self, request: web.Request, trace: Trace, status: int, sent: int) -> None:
+    def answered_unread(self, request: web.BaseRequest, trace: Trace, response: web.StreamResponse) -> None:
+        """Tell of a request that reached no handler, as nobody could tell what it is for."""
+        self._tell(request, trace, response.status, _body_size(request, response))
+
+    def _tell(self, request: web.BaseRequest, trace: Trace, status: int, sent: int) -> None:
         now = time.perf_counter()
         first = (trace.first_byte or now) - trace.started
         method = request.method if request.method in _METHODS else "OTHER"
@@ -88,7 +92,11 @@ class Reports:
         self._metrics.bytes.labels("client").inc(sent)
 
 
-def _body_size(request: web.Request, response: web.StreamResponse) -> int:
+REPORTS: Final = web.AppKey("reports", Reports)
+"""What is told of the requests to an application."""
+
+
+def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
     if request.method == hdrs.METH_HEAD or response.status in {204, 304}:
         return 0
     body = response.body if isinstance(response, web.Response) else None

@@ -2,6 +2,8 @@
 
 import asyncio
 import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -19,11 +21,28 @@ _log = structlog.get_logger(__name__)
 _OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a file came to: its `fault`, or else its `content`, of so many entries, which is in force now.
+
+    `first` is the look at the start, `changed` tells that another content was in force before.
+    """
+
+    setting: str
+    path: Path
+    content: bytes = field(default=b"", repr=False)
+    entries: int = 0
+    fault: str | None = None
+    first: bool = False
+    changed: bool = False
+
+
 class WatchedFile(Generic[T]):
     """The entries of a file, by key, taken over when its content changes.
 
     `setting` is the key of the configuration that names it. A file at fault changes nothing: what it held before stays
-    in force, the log says once why, and ``pullthrough_identity_file_ok`` is 0 until it is mended.
+    in force, the log says once why, and ``pullthrough_identity_file_ok`` is 0 until it is mended. `tell` is told of
+    each look that found something else than the one before.
     """
 
     def __init__(
@@ -34,6 +53,7 @@ class WatchedFile(Generic[T]):
         metrics: Metrics,
         *,
         look_every: float = LOOK_SECONDS,
+        tell: Callable[[Look], Awaitable[None]] | None = None,
     ) -> None:
         """Read nothing yet: `load` does, and is called before all else. `look_every` is in seconds."""
         self.entries: dict[str, T] = {}
@@ -43,6 +63,7 @@ class WatchedFile(Generic[T]):
         self._ok = metrics.identity_file_ok.labels(setting)
         self._content: bytes | None = None
         self._fault: str | None = None
+        self._tell = tell
         self._watch = Watch(self.renew, look_every)
         self._one_at_a_time = asyncio.Lock()
 
@@ -60,10 +81,11 @@ class WatchedFile(Generic[T]):
             try:
                 await self._look()
             except IdentityFileError as error:
-                if self._fault != str(error):
-                    _log.error("identity.file_refused", setting=self._setting, fault=str(error))
-                self._fault = str(error)
+                known, self._fault = self._fault == str(error), str(error)
                 self._ok.set(0)
+                if not known:
+                    _log.error("identity.file_refused", setting=self._setting, fault=str(error))
+                    await self._told(Look(self._setting, self._path, fault=str(error)))
                 return False
             return True
 
@@ -76,10 +98,19 @@ class WatchedFile(Generic[T]):
         await self._watch.run()
 
     async def _look(self) -> None:
-        content = await asyncio.to_thread(read_content, self._path)
-        if content != self._content:
+        content, before, mended = await asyncio.to_thread(read_content, self._path), self._content, self._fault
+        if content != before:
             self.entries = await asyncio.to_thread(parse_content, self._path, content, self._grammar)
             self._content = content
             _log.info("identity.file", setting=self._setting, entries=len(self.entries))
         self._fault = None
         self._ok.set(1)
+        if content != before or mended is not None:
+            first = before is None
+            changed = content != before and not first
+            entries = len(self.entries)
+            await self._told(Look(self._setting, self._path, content, entries, first=first, changed=changed))
+
+    async def _told(self, look: Look) -> None:
+        if self._tell is not None:
+            await self._tell(look)

@@ -1,6 +1,7 @@
 """The audit trail: what was changed and what was refused, one JSON line each, in files of bounded size."""
 
 import asyncio
+import contextvars
 import errno
 import fcntl
 import os
@@ -80,10 +81,20 @@ class AuditTrail(Protocol):
         """Write the event down before returning; a failure is told to log and metrics, never to the caller."""
 
 
+class BlockingTrail(Protocol):
+    """An `AuditTrail` as threads use it."""
+
+    def write(self, event: AuditEvent) -> None:
+        """Do what `AuditTrail.record` does; blocks."""
+
+
 class NoAudit:
     """The `AuditTrail` of a server that keeps none."""
 
     async def record(self, event: AuditEvent) -> None:
+        """Do nothing."""
+
+    def write(self, event: AuditEvent) -> None:
         """Do nothing."""
 
     def close(self) -> None:
@@ -107,10 +118,18 @@ class AuditFile:
         self._file = -1
 
     async def record(self, event: AuditEvent) -> None:
-        """Append the event; the bytes are with the operating system when this returns."""
-        line = event.line(datetime.now(UTC))
+        """Append the event; the bytes are with the operating system when this returns.
+
+        Also where the caller is cancelled meanwhile: a client that leaves takes nothing back.
+        """
+        # Not `to_thread`: cancelled before a thread is free for it, it would never run.
+        context, loop = contextvars.copy_context(), asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(None, context.run, self.write, event))
+
+    def write(self, event: AuditEvent) -> None:
+        """Append the event as `record` does; for threads."""
         try:
-            await asyncio.to_thread(self._append, line)
+            self._append(event.line(datetime.now(UTC)))
         except OSError as error:
             self._metrics.audit_failures.inc()
             _log.error("audit.not_written", path=str(self._path), error=str(error), operation=event.operation)

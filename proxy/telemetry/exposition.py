@@ -18,6 +18,9 @@ from prometheus_client.registry import Collector
 
 from proxy.telemetry.metrics import Metrics
 
+WORKER_UP: Final = "pullthrough_worker_up"
+WORKER_UP_MEANING: Final = "With several workers: 1 for each that answered this scrape, else 0."
+
 _log = structlog.get_logger(__name__)
 
 _PATIENCE: Final = 2.0
@@ -96,7 +99,7 @@ def merge(texts: Mapping[int, bytes], expected: Iterable[int] = ()) -> bytes:
             merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
                 merged.add_sample(sample.name, {**sample.labels, "worker": str(slot)}, sample.value)
-    up = Metric("pullthrough_worker_up", "1 for each worker process that answered this scrape.", "gauge")
+    up = Metric(WORKER_UP, WORKER_UP_MEANING, "gauge")
     for slot in sorted({*texts, *expected}):
         up.add_sample(up.name, {"worker": str(slot)}, float(slot in texts))
     registry = CollectorRegistry()

@@ -8,15 +8,23 @@ from proxy.core.registry.ports import RegistryStore
 from proxy.core.registry.records import PLAIN, RepositoryDetails, Scenario, TemplateRecord
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import ROOT
+from proxy.telemetry.audit import AuditEvent, AuditKind, AuditTrail, NoAudit
+from proxy.telemetry.logging import REQUEST_ID
 
 _log = structlog.get_logger(__name__)
 
 
 class RepositoryCreator:
-    """Make the repositories of pulls and pushes, with the settings of the creation template that applies."""
+    """Make the repositories of pulls and pushes, with the settings of the creation template that applies.
 
-    def __init__(self, store: RegistryStore, identity: RegistryIdentity, clock: Clock) -> None:
+    `audit` is told of each, by the id of the request that is being answered: a pull is no change by itself.
+    """
+
+    def __init__(
+        self, store: RegistryStore, identity: RegistryIdentity, clock: Clock, audit: AuditTrail | None = None
+    ) -> None:
         self._store = store
+        self._audit = audit or NoAudit()
         self._identity = identity
         self._clock = clock
 
@@ -39,6 +47,16 @@ class RepositoryCreator:
                 repository=name,
                 scenario=scenario.value,
                 template=template.prefix if template is not None else None,
+            )
+            await self._audit.record(
+                AuditEvent(
+                    AuditKind.CHANGE,
+                    "ecr:CreateRepository",
+                    principal=f"system:{scenario.value.lower()}",
+                    scheme="internal",
+                    subject=name,
+                    request_id=REQUEST_ID.get(),
+                )
             )
         return True
 

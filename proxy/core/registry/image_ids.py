@@ -53,11 +53,12 @@ _REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ImageFailure:
-    """An image of a request that was passed over, and why."""
+    """An image of a request that was passed over, and why; `withheld`: the caller may not have it fetched."""
 
     id: ImageId
     code: FailureCode
     reason: str
+    withheld: bool = False
 
     @classmethod
     def of(cls, image: ImageId, code: FailureCode) -> "ImageFailure":

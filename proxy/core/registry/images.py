@@ -19,6 +19,7 @@ from proxy.core.registry.ports import RegistryStore
 from proxy.core.registry.records import ImageRecord
 from proxy.core.registry.refusals import blaming_upstream, digest_given
 from proxy.core.rules import Resolution
+from proxy.core.translation import FetchRefusedError
 from proxy.model.api_errors import ApiError, ApiErrorCode, invalid
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
@@ -400,7 +401,9 @@ def _failure(image: ImageId, error: ProxyError) -> ImageFailure | ProxyError:
     code = _FAILURES.get(error.code)
     if code is None:
         return error
-    return ImageFailure.of(image, code) if code is FailureCode.NOT_FOUND else ImageFailure(image, code, error.message)
+    if code is FailureCode.NOT_FOUND:
+        return ImageFailure.of(image, code)
+    return ImageFailure(image, code, error.message, withheld=isinstance(error, FetchRefusedError))
 
 
 def _too_much() -> ApiError:

@@ -7,7 +7,7 @@ import structlog
 
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.known_repositories import KnownRepositories
-from proxy.core.registry.policy_documents import PolicyDocument, PolicyKind, parse_policy
+from proxy.core.registry.policy_documents import PolicyKind, parse_policy
 from proxy.core.registry.ports import RegistryStore
 from proxy.core.registry.records import RepositoryDetails
 from proxy.model.api_errors import ApiError, ApiErrorCode
@@ -55,13 +55,6 @@ class PolicyAdministration:
         _log.info("repository.policy_deleted", repository=name)
         return removed
 
-    async def repository_document(self, name: RepositoryName) -> PolicyDocument | None:
-        """Return what the policy of a repository says, or None where it, or the repository, is not there."""
-        record = await self._store.repository(name)
-        if record is None or record.details.policy is None:
-            return None
-        return parse_policy(record.details.policy, PolicyKind.REPOSITORY)
-
     async def set_registry_policy(self, text: str) -> None:
         """Give the registry a policy, in place of the one that it had."""
         parse_policy(text, PolicyKind.REGISTRY)
@@ -82,11 +75,6 @@ class PolicyAdministration:
             raise self._no_registry_policy()
         _log.info("registry.policy_deleted")
         return removed
-
-    async def registry_document(self) -> PolicyDocument | None:
-        """Return what the policy of the registry says, or None where it has none."""
-        text = await self._store.document(REGISTRY_POLICY)
-        return None if text is None else parse_policy(text, PolicyKind.REGISTRY)
 
     def _no_repository_policy(self, name: RepositoryName) -> ApiError:
         return ApiError(

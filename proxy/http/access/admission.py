@@ -59,4 +59,4 @@ def _count(error: ProxyError, services: Services, trace: Trace) -> None:
     """Count a request whose credentials are refused as one of its address, and let the audit trail know of it."""
     if error.code is not ErrorCode.TOOMANYREQUESTS:
         services.rates.admit(Caller(address=trace.client))
-        trace.refused = True
+    trace.refused = True

@@ -11,6 +11,7 @@ from proxy.core.uploads import Chunk, UploadRangeError, UploadStatus
 from proxy.http import body
 from proxy.http.oci.call import Call
 from proxy.http.oci.needs import LAYER
+from proxy.http.trace import Withheld
 from proxy.model.chunk import ChunkRange
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError
@@ -23,7 +24,7 @@ async def post(call: Call) -> web.StreamResponse:
     source = call.parameter("from", ErrorCode.NAME_INVALID)
     algorithm = call.parameter("digest-algorithm", ErrorCode.DIGEST_INVALID)
     if mounted is not None and await call.services.uploads.mount(
-        resolution, mounted, source, partial(call.permits, need=LAYER)
+        resolution, mounted, source, partial(_may_read, call, mounted, named=source is not None)
     ):
         return _created(call, mounted)
     if digest is not None:
@@ -103,6 +104,15 @@ def _fields(call: Call, reached: UploadStatus) -> dict[str, str]:
         "Range": f"0-{max(reached.size - 1, 0)}",
         "Docker-Upload-UUID": upload,
     }
+
+
+async def _may_read(call: Call, digest: Digest, source: Resolution, *, named: bool) -> bool:
+    """Tell whether the caller may pull from a repository that holds the blob which is to be mounted."""
+    may = await call.permits(source, LAYER)
+    if named and not may:
+        # The client is not told: it pushes the blob then.
+        call.trace.withheld = Withheld(LAYER.operation, source.repository, str(digest))
+    return may
 
 
 def _created(call: Call, digest: Digest) -> web.Response:

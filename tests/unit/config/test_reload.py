@@ -1,6 +1,7 @@
 """A running server takes over what it can, refuses what needs a restart, and survives a broken file."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -300,6 +301,20 @@ async def test_what_else_changes_in_the_folder_reloads_nothing(server: Server, l
         server.write(naming("b"))
         await server.until(["b"])
     assert [event["event"] for event in logs] == ["config.reloaded"]
+
+
+async def test_a_pipe_which_can_be_read_only_once_is_not_read_again(server: Server, logs: list[EventDict]) -> None:
+    # As `serve --config <(make-configuration)` gives it: now it is empty, and would be a configuration without rules.
+    read, write = os.pipe()
+    os.write(write, BASE.encode())
+    os.close(write)
+    await asyncio.to_thread(server.follow, Path(f"/dev/fd/{read}"))
+    await server.reloader.watch()
+    assert (server.prefixes, logs) == (["a"], [])
+    assert not await server.reloader.reload()
+    assert server.prefixes == ["a"]
+    assert "is a pipe" in logs[0]["fault"]
+    os.close(read)
 
 
 def test_merging_takes_nothing_but_the_live_keys() -> None:

@@ -11,10 +11,12 @@ from proxy.core.access.authorizer import Wanted
 from proxy.core.access.caller import Caller
 from proxy.http.application import build_application
 from proxy.http.audit import Auditor
-from proxy.http.trace import Trace
+from proxy.http.oci.paths import Kind
+from proxy.http.trace import OtherKind, Trace
 from proxy.model.access import Action
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError
+from proxy.model.name_spans import NameSpan
 from proxy.model.reference import RepositoryName
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from proxy.telemetry.audit import AuditEvent, AuditKind
@@ -56,6 +58,10 @@ class Nobody:
     ) -> list[RepositoryName]:
         del caller, names, operation
         return []
+
+    async def spans(self, caller: Caller, operation: str = "") -> tuple[NameSpan, ...]:
+        del caller, operation
+        return ()
 
 
 @pytest.fixture
@@ -144,15 +150,15 @@ async def test_a_refusal_is_told_and_a_first_challenge_is_not(
 @pytest.mark.parametrize(
     ("kind", "operation", "told"),
     [
-        ("upload", "ecr:UploadLayerPart", []),
-        ("upload", "ecr:CompleteLayerUpload", ["unknown: the client left"]),
-        ("uploads", "ecr:InitiateLayerUpload", ["unknown: the client left"]),
-        ("manifest", "ecr:PutImage", ["unknown: the client left"]),
-        ("ecr", "ecr:UploadLayerPart", []),
+        (Kind.UPLOAD, "ecr:UploadLayerPart", []),
+        (Kind.UPLOAD, "ecr:CompleteLayerUpload", ["unknown: the client left"]),
+        (Kind.UPLOADS, "ecr:InitiateLayerUpload", ["unknown: the client left"]),
+        (Kind.MANIFEST, "ecr:PutImage", ["unknown: the client left"]),
+        (OtherKind.ECR, "ecr:UploadLayerPart", []),
     ],
 )
 async def test_what_may_have_changed_though_the_client_left_is_told(
-    trail: Trail, kind: str, operation: str, told: list[str]
+    trail: Trail, kind: Kind | OtherKind, operation: str, told: list[str]
 ) -> None:
     trace = Trace("id", 0.0, kind=kind, operation=operation, action=Action.PUSH)
     await Auditor(trail).left(make_mocked_request("PATCH", "/"), trace)

@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from proxy.http.oci.paths import Kind
 from proxy.http.reports import Reports
 from proxy.http.trace import Trace
 from proxy.telemetry.metrics import Metrics
@@ -23,7 +24,7 @@ class Told:
 
 
 def trace(**fields: object) -> Trace:
-    made = Trace("r-1", 0.0, kind="manifest", cache="hit")
+    made = Trace("r-1", 0.0, kind=Kind.MANIFEST, cache="hit")
     for name, value in fields.items():
         setattr(made, name, value)
     return made

@@ -1,11 +1,15 @@
 """The audit trail: what an event looks like, and what becomes of the files."""
 
+import asyncio
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import pytest
 import structlog
 
 from proxy.telemetry.audit import AuditEvent, AuditFile, AuditKind, NoAudit
@@ -163,6 +167,72 @@ def test_processes_that_write_and_rotate_at_once_lose_nothing(tmp_path: Path) ->
         (name, number) for name in ("a", "b", "c") for number in range(200)
     ]
     assert (tmp_path / "audit.jsonl.1").exists()
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from proxy.telemetry.audit import AuditEvent, AuditFile, AuditKind
+from proxy.telemetry.metrics import Metrics
+
+async def main() -> None:
+    trail, number = AuditFile(Path(sys.argv[1]), Metrics(), max_size=1 << 15, keep=1000), 0
+    while True:
+        # Of any length, so that files are put aside at any place.
+        name = "x" * (number * 37 % 600)
+        event = AuditEvent(AuditKind.CHANGE, "x", principal=sys.argv[2], subject=name, reference=str(number))
+        await trail.record(event)
+        sys.stdout.write(f"{number}\\n")
+        sys.stdout.flush()
+        number += 1
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_recorded_stays_whole_though_its_writers_are_killed(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    acknowledged: dict[str, int] = {}
+    for round_ in range(2):
+        names = [f"{round_}.{number}" for number in range(3)]
+        command = [sys.executable, "-c", KILLED, str(path)]
+        writers = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in names]
+        for name, writer in zip(names, writers, strict=True):
+            assert writer.stdout is not None
+            for _ in range(60):
+                acknowledged[name] = int(writer.stdout.readline())
+            writer.kill()
+            # What stands in the pipe was acknowledged before it was killed.
+            rest = [line for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+            acknowledged[name] = int(rest[-1]) if rest else acknowledged[name]
+            writer.communicate()
+    found: dict[str, list[int]] = {}
+    for event in events(*files(tmp_path)):  # each line of each file is a whole event
+        found.setdefault(str(event["principal"]), []).append(int(str(event["reference"])))
+    for name, last in acknowledged.items():
+        numbers = sorted(found[name])
+        # One may have been written and not yet acknowledged; none is there twice.
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) in {last + 1, last + 2}
+
+
+async def test_who_is_cancelled_before_a_thread_is_free_has_told(tmp_path: Path) -> None:
+    path, free = tmp_path / "audit.jsonl", threading.Event()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as threads:
+        loop.set_default_executor(threads)
+        async with asyncio.TaskGroup() as group:
+            # The one thread is taken, or another waits for it already.
+            holding = [loop.run_in_executor(None, free.wait, 30) for _ in range(2)]
+            recording = group.create_task(trail(path).record(PUSHED))
+            await asyncio.sleep(0)
+            recording.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await recording
+            free.set()
+            await asyncio.gather(*holding)
+        await loop.run_in_executor(None, lambda: None)
+        assert len(events(path)) == 1
 
 
 async def test_without_a_trail_nothing_is_written() -> None:

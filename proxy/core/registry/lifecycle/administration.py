@@ -153,17 +153,6 @@ class LifecycleAdministration:
         await self._store.alter_repository(name, evaluated)
         if removed:
             _log.info("lifecycle.expired", repository=name, digests=len(removed))
-            for digest in removed:
-                await self._audit.record(
-                    AuditEvent(
-                        AuditKind.CHANGE,
-                        "lifecycle:Expire",
-                        principal="system:lifecycle",
-                        scheme="internal",
-                        subject=name,
-                        reference=str(digest),
-                    )
-                )
         return removed
 
     async def _visit(self) -> bool:
@@ -193,8 +182,24 @@ class LifecycleAdministration:
                 _log.info("lifecycle.policy_changed", repository=record.name)
                 break
             images = [verdict.image for verdict in batch if verdict.follows <= removed.keys()]
-            removed |= dict.fromkeys(await self._store.remove_unchanged(record.name, images))
+            gone = await self._store.remove_unchanged(record.name, images)
+            # At once: what follows may fail, or this process end.
+            await self._tell(record.name, gone)
+            removed |= dict.fromkeys(gone)
         return list(removed)
+
+    async def _tell(self, name: RepositoryName, removed: Iterable[Digest]) -> None:
+        for digest in removed:
+            await self._audit.record(
+                AuditEvent(
+                    AuditKind.CHANGE,
+                    "lifecycle:Expire",
+                    principal="system:lifecycle",
+                    scheme="internal",
+                    subject=name,
+                    reference=str(digest),
+                )
+            )
 
     def _kept(self, record: RepositoryRecord) -> KeptPolicy:
         if record.details.lifecycle is None:

@@ -51,6 +51,7 @@ async def batch_get_image(call: ApiCall, given: Given) -> Answer:
     """Return images with their manifests, byte for byte; what a cache does not hold is pulled through."""
     name = named(call, given)
     found, failures = await call.services.images.get(name, _ids_given(given["imageIds"]), may_fetch=call.may_fetch)
+    call.withheld.extend(str(failure.id.tag or failure.id.digest) for failure in failures if failure.withheld)
     return {"images": [_shown(call, name, image) for image in found], "failures": _failures_shown(failures)}
 
 

@@ -13,6 +13,8 @@ from proxy.model.reference import RepositoryName
 from proxy.model.tag_policy import TagMutability, TagPolicy
 from proxy.storage.metadata.memory import MemoryMetadataStore
 from proxy.storage.metadata.store import SqlMetadataStore
+from proxy.telemetry.audit import AuditEvent
+from proxy.telemetry.logging import REQUEST_ID
 from tests.support.clock import FakeClock
 
 NAME = RepositoryName("quay/team/app")
@@ -149,3 +151,27 @@ async def test_parallel_first_pulls_make_one_whole_repository(sql: SqlMetadataSt
         return found.created_at
 
     assert len(set(await asyncio.gather(*map(ensure, creators)))) == 1
+
+
+async def test_the_audit_trail_is_told_once_of_each_that_was_made(store: MemoryMetadataStore) -> None:
+    class Trail:
+        """The `AuditTrail` that remembers."""
+
+        def __init__(self) -> None:
+            self.told: list[tuple[str, str, str | None, str | None]] = []
+
+        async def record(self, event: AuditEvent) -> None:
+            self.told.append((event.operation, event.principal, event.subject, event.request_id))
+
+    trail = Trail()
+    audited = RepositoryCreator(store, RegistryIdentity(), FakeClock(), trail)
+    token = REQUEST_ID.set("r-1")
+    try:
+        await asyncio.gather(*(audited.ensure(NAME, PULL) for _ in range(3)))
+        await audited.ensure(RepositoryName("team/app"), PUSH)
+    finally:
+        REQUEST_ID.reset(token)
+    assert trail.told == [
+        ("ecr:CreateRepository", "system:pull_through_cache", NAME, "r-1"),
+        ("ecr:CreateRepository", "system:create_on_push", "team/app", "r-1"),
+    ]

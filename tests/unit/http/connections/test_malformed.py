@@ -117,8 +117,11 @@ async def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed
             }
         ]
     }
-    [told] = [entry for entry in logs if entry["event"] == "request.malformed"]
-    assert (told["client"], told["log_level"]) == ("127.0.0.1", "info")
+    [told] = [entry for entry in logs if entry["event"] == "request.answered"]
+    assert (told["client"], told["log_level"], told["status"]) == ("127.0.0.1", "info", 400)
+    assert (told["kind"], told["error"], told["method"]) == ("malformed", "MALFORMED", "OTHER")
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert told["bytes"] == len(answer.body)
     assert "secret" not in f"{logs}{received!r}"
 
 

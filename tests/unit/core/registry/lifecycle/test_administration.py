@@ -303,7 +303,7 @@ async def test_what_hangs_on_an_image_that_stays_stays(
 
 
 @pytest.mark.parametrize("text", [None, KEEP_TWO])
-async def testnothing_goes_by_a_policy_that_is_no_more(
+async def test_nothing_goes_by_a_policy_that_is_no_more(
     lifecycle: LifecycleAdministration, store: MeddledMetadata, expiring: Digest, text: str | None
 ) -> None:
     store.while_judging = lambda: lifecycle.put(NAME, text) if text is not None else lifecycle.delete(NAME)
@@ -316,7 +316,7 @@ async def testnothing_goes_by_a_policy_that_is_no_more(
     assert (record.details.lifecycle, record.details.lifecycle_evaluated_at) == (text, None)
 
 
-async def testnothing_goes_from_a_repository_that_was_made_anew(
+async def test_nothing_goes_from_a_repository_that_was_made_anew(
     lifecycle: LifecycleAdministration, store: MeddledMetadata, expiring: Digest
 ) -> None:
     async def make_anew() -> None:
