@@ -1,8 +1,12 @@
 """Connections of clients: how many there may be, how long each may take, and what is said of what is no HTTP."""
 
 import asyncio
+import heapq
 import secrets
+import time
 from collections.abc import Callable, Mapping
+from itertools import count
+from operator import itemgetter
 from typing import Any, Final
 
 import structlog
@@ -10,6 +14,8 @@ from aiohttp import web
 
 from proxy.http.access.certificates import shows_certificate
 from proxy.http.oci.errors import render
+from proxy.http.reports import Reports
+from proxy.http.trace import TRACE, OtherKind, Trace
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.telemetry.metrics import Metrics
 
@@ -23,14 +29,18 @@ _FIELD_LIMIT: Final = 16380
 _FIELDS_LIMIT: Final = 100
 # How often the log says that all places are taken: they may be given up and taken again many times a second.
 _TOLD_EVERY: Final = 60.0
+# Of all places, those that idle connections leave at a time: to look for them costs more than to leave them.
+_SHARE: Final = 64
+
+_rests: Final = count(1)
 
 
 class Connections:
     """The places for connections of all listeners of a server.
 
     Who finds none free waits in the kernel's queue, unaccepted: a burst is then late, where an answer of 503 would fail
-    it although a place comes free in a moment, and would cost a TLS handshake each. Those who hold places for nothing
-    lose them by the timeouts.
+    it although a place comes free in a moment, and would cost a TLS handshake each. While somebody waits, connections
+    that are only kept for later requests lose their places, the longest idle first; all others by the timeouts.
     """
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
@@ -72,6 +82,14 @@ class Connections:
             self._told = now
             _log.warning("server.full", connections=self._limit, setting="server.limits.connections")
         self._waiting.append(resume)
+        idle = [(connection.rest, connection) for connection in self._open if connection.rest is not None]
+        for _, connection in heapq.nsmallest(max(1, self._limit // _SHARE), idle, key=itemgetter(0)):
+            connection.part()
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether somebody waits for a place."""
+        return bool(self._waiting)
 
     def forget(self, resume: Callable[[], None]) -> None:
         """Do not call `resume` any more."""
@@ -87,7 +105,7 @@ class Connection(web.RequestHandler):
     The time for headers runs from the beginning of the connection, later from the first byte of each request, however
     the bytes come. Between requests, a connection may be idle for as long as clients keep theirs.
 
-    `connections` has given it a place. `fields` are those of every answer.
+    `connections` has given it a place. `fields` are those of every answer. `reports` are told of what is no request.
     """
 
     __slots__ = (
@@ -96,9 +114,10 @@ class Connection(web.RequestHandler):
         "_deadline",
         "_fields",
         "_idle",
-        "_metrics",
         "_now",
         "_patience",
+        "_reports",
+        "_rested",
         "_timer",
         "stalled",
     )
@@ -109,7 +128,7 @@ class Connection(web.RequestHandler):
         connections: Connections,
         header_timeout: float,
         fields: Mapping[str, str],
-        metrics: Metrics,
+        reports: Reports,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -126,9 +145,10 @@ class Connection(web.RequestHandler):
         self._patience = header_timeout
         self._now = loop.time
         self._fields = fields
-        self._metrics = metrics
+        self._reports = reports
         self._client: str | None = None
         self._idle = True
+        self._rested = 0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.stalled = False
@@ -162,6 +182,11 @@ class Connection(web.RequestHandler):
             self._expect_headers()
         _take(self, data)
 
+    @property
+    def rest(self) -> int | None:
+        """Return the number of its present rest between requests, in the order in which they began; None within one."""
+        return self._rested if self._idle and self._deadline is None and self.transport is not None else None
+
     def begin(self) -> None:
         """Note that the headers of a request are complete: from here on its handler watches the time."""
         self._idle = False
@@ -177,9 +202,9 @@ class Connection(web.RequestHandler):
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002 - aiohttp's
         """Take note of the end of an answer: with the last byte of its request's body the connection is idle again."""
         if request.content.is_eof():
-            self._idle = True
+            self._begin_rest()
         else:
-            request.content.on_eof(self._rest)
+            request.content.on_eof(self._begin_rest)
 
     def handle_error(
         self,
@@ -194,21 +219,26 @@ class Connection(web.RequestHandler):
         """
         if request.writer.output_size > 0:
             raise ConnectionError("the answer is under way: nothing else can be said")
+        trace = Trace(secrets.token_hex(8), time.perf_counter(), self._client, kind=OtherKind.MALFORMED)
         if status == ErrorCode.MALFORMED.status:
-            _log.info("request.malformed", client=self._client, fault=type(exc).__name__)
             error = ProxyError(ErrorCode.MALFORMED)
         else:
             _log.error("request.failed", client=self._client, exc_info=exc)
             error = ProxyError(ErrorCode.UNKNOWN)
-        self._metrics.requests.labels("malformed", "OTHER", str(error.code.status), "none").inc()
+        trace.error, trace.debug = error.code.name, type(exc).__name__
         response = render(error)
         response.headers.update(self._fields)
-        response.headers["X-Request-ID"] = secrets.token_hex(8)
+        response.headers["X-Request-ID"] = trace.request_id
         response.force_close()
+        if TRACE not in request:  # otherwise it was told of already
+            self._reports.answered_unread(request, trace, response)
         return response
 
-    def _rest(self) -> None:
-        self._idle = True
+    def _begin_rest(self) -> None:
+        # Not by the clock: it does not tell one from another that began in the same millisecond.
+        self._idle, self._rested = True, next(_rests)
+        if self._connections.wanted:
+            self.close()
 
     def _expect_headers(self) -> None:
         self._deadline = self._now() + self._patience

@@ -37,11 +37,15 @@ Connect = Callable[..., Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Handshakes:
-    """How connections begin: made by `connect`, within `timeout` seconds, with TLS where there is a `context` then."""
+    """How connections begin: made by `connect`, within `timeout` seconds, with TLS where there is a `context` then.
+
+    `refused` is told of each client certificate that is not good: the address of who showed it, and why.
+    """
 
     context: Callable[[], ssl.SSLContext | None]
     timeout: float
     connect: Connect
+    refused: Callable[[str, str], Awaitable[None]]
 
 
 def connect_by_loop(
@@ -114,13 +118,14 @@ class Listener:
             asyncio.get_running_loop().remove_reader(self._sock)
 
     def _accept(self) -> None:
-        for _ in range(_BACKLOG):
+        for accepted_before in range(_BACKLOG):
             if self._connections.full:
-                self._pause()
-                self._connections.wait(self._resume)
+                if not accepted_before:  # otherwise there may be nobody who waits
+                    self._pause()
+                    self._connections.wait(self._resume)
                 return
             try:
-                accepted, _ = self._sock.accept()
+                accepted, address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -133,9 +138,9 @@ class Listener:
             accepted.setblocking(False)  # noqa: FBT003 - the socket API
             connection = self._make()
             self._connections.add(connection)
-            self._tasks.spawn("begin a connection", self._establish(accepted, connection))
+            self._tasks.spawn("begin a connection", self._establish(accepted, address[0], connection))
 
-    async def _establish(self, accepted: socket.socket, connection: Connection) -> None:
+    async def _establish(self, accepted: socket.socket, address: str, connection: Connection) -> None:
         context, timeout = self._handshakes.context(), self._handshakes.timeout
         seconds = timeout if context is not None else None
         connect = self._handshakes.connect
@@ -152,6 +157,8 @@ class Listener:
             # The client left, speaks no TLS, or took too long. ssl.SSLError is an OSError.
             _log.debug("connection.refused", error=type(error).__name__)
             self._connections.discard(connection)
+            if isinstance(error, ssl.SSLCertVerificationError):
+                await self._handshakes.refused(address, error.verify_message)
         except BaseException:
             self._connections.discard(connection)
             raise

@@ -12,14 +12,17 @@ from aiohttp import http_parser, web
 
 from proxy.config.certificates import CertificateError
 from proxy.config.settings import MirrorSettings
+from proxy.core.access.caller import Scheme
 from proxy.core.tasks import Tasks
 from proxy.http.application import build_application
 from proxy.http.connections import Connection, Connections, watch_requests
 from proxy.http.fields import FIELDS
 from proxy.http.lifecycle import Lifecycle
 from proxy.http.listening import Handshakes, Listener, Sockets, StartError, bind, connect_by_loop, fastest_connect
+from proxy.http.reports import REPORTS
 from proxy.http.services import Services
 from proxy.http.tls import ServerCertificate
+from proxy.telemetry.audit import AuditEvent, AuditKind
 
 _log = structlog.get_logger(__name__)
 
@@ -158,22 +161,33 @@ class Server:
             self._lifecycle.hurry()
         self._asked_to_stop.set()
 
+    async def _note_refusal(self, address: str, reason: str) -> None:
+        event = AuditEvent(
+            AuditKind.REFUSAL,
+            "tls:Handshake",
+            scheme=Scheme.CERTIFICATE,
+            address=address,
+            result="CERTIFICATE_REFUSED",
+            detail={"reason": reason},
+        )
+        await self._services.audit.record(event)
+
     async def _listen(self, port: int, *, mirror: str | None) -> tuple[str, int]:
-        settings, metrics = self._services.server, self._services.metrics
+        settings = self._services.server
         app = build_application(self._services, mirror=mirror, lifecycle=self._lifecycle)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
         self._runners.append(runner)
         server, timeout = runner.server, settings.limits.header_timeout.total_seconds()
-        fields = app[FIELDS]
+        fields, reports = app[FIELDS], app[REPORTS]
         assert server is not None  # noqa: S101 - aiohttp's runner has one between setup and cleanup
         watch_requests(server)
-        handshakes = Handshakes(self._context, timeout, self._connect)
+        handshakes = Handshakes(self._context, timeout, self._connect, self._note_refusal)
         first = len(self._listeners)
         for sock in self._sockets.get(mirror) or await bind(settings.host, port, settings.limits.send_timeout):
             listener = Listener(
                 sock,
-                lambda: Connection(server, self._connections, timeout, fields, metrics),
+                lambda: Connection(server, self._connections, timeout, fields, reports),
                 self._connections,
                 self._tasks,
                 handshakes,

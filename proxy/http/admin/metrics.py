@@ -10,7 +10,7 @@ from proxy.core.access.caller import Caller
 from proxy.http.access.admission import admit
 from proxy.http.access.challenge import Demand
 from proxy.http.services import SERVICES
-from proxy.http.trace import TRACE
+from proxy.http.trace import TRACE, OtherKind
 from proxy.model.access import Action
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.telemetry.exposition import OwnMetrics
@@ -21,7 +21,7 @@ _WANTED: Final = Wanted(Action.METRICS, "pullthrough:ReadMetrics")
 async def show(request: web.Request) -> web.StreamResponse:
     """Answer with the metrics of all processes of this server, to those who may read them."""
     trace, services = request[TRACE], request.app[SERVICES]
-    trace.kind = "metrics"
+    trace.kind = OtherKind.METRICS
     caller: Caller | None = None
     try:
         caller = await admit(request)
@@ -31,6 +31,8 @@ async def show(request: web.Request) -> web.StreamResponse:
     except ProxyError as error:
         if error.code is ErrorCode.UNAUTHORIZED and services.authentication is not None:
             return services.authentication.challenge(request, error, Demand(), caller)
+        error.headers.setdefault("Cache-Control", "no-store")
         raise
     exposition = services.exposition or OwnMetrics(services.metrics)
-    return web.Response(body=await exposition.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    fields = {"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
+    return web.Response(body=await exposition.render(), headers=fields)

@@ -1,6 +1,6 @@
 """The endpoints of the distribution API: one table, from which requests are answered and routes are listed."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
 from aiohttp import hdrs, web
@@ -10,6 +10,7 @@ from proxy.core.access.caller import Caller
 from proxy.core.access.scopes import CATALOG, CATALOG_SCOPE, spell_scope
 from proxy.core.translation import FetchRefusedError
 from proxy.http.access.admission import admit, admit_anyone
+from proxy.http.access.browsers import refuse_other_pages
 from proxy.http.access.challenge import Demand
 from proxy.http.oci import blobs, catalog, manifests, needs, ping, referrers, tags, token, uploads
 from proxy.http.oci.call import Call
@@ -108,32 +109,45 @@ async def answer(request: web.Request) -> web.StreamResponse:
         raise ProxyError(ErrorCode.NOT_FOUND)
     trace.kind, trace.name, trace.reference = target.kind, target.name or None, target.shown
     endpoint = ENDPOINTS[target.kind]
-    if (mirror is not None and target.prefix) or ((mirror is not None or target.prefix) and not endpoint.everywhere):
-        raise ProxyError(ErrorCode.NOT_FOUND)
-    route = endpoint.reads.get(request.method) or endpoint.writes.get(request.method)
-    if route is None:
-        raise ProxyError(ErrorCode.UNSUPPORTED, headers=_allow(endpoint.methods))
+    route = _route(request, target, endpoint, mirror)
+    refuse_other_pages(request)
     caller: Caller | None = None
     try:
         if authentication is not None:
             caller = await _caller(request, target, mirror=mirror is not None)
         else:
             caller = admit_anyone(services, trace)
-        return await route.handler(Call(request, trace, target, services, mirror, caller, route.need))
+        response = await route.handler(Call(request, trace, target, services, mirror, caller, route.need))
     except ProxyError as error:
         if isinstance(error, FetchRefusedError):
             _note_refusal(request)
         if error.code is ErrorCode.UNSUPPORTED:
             error.headers.update(_allow(endpoint.reads))
-        if error.code is ErrorCode.UNAUTHORIZED and authentication is not None:
+        if authentication is None:
+            raise
+        if caller is None or not caller.anonymous:
+            _keep_private(error.headers)
+        if error.code is ErrorCode.UNAUTHORIZED:
             demand = _demand(request, target, route.need, mirror=mirror is not None)
             return authentication.challenge(request, error, demand, caller)
         raise
+    if not caller.anonymous:
+        _keep_private(response.headers)
+    return response
 
 
 def routes() -> list[tuple[str, str]]:
     """Return (method, template) of every request that is answered; any template may also begin ``/<prefix>``."""
     return [(method, endpoint.template) for endpoint in ENDPOINTS.values() for method in endpoint.methods]
+
+
+def _route(request: web.Request, target: Target, endpoint: Endpoint, mirror: str | None) -> Route:
+    if (mirror is not None and target.prefix) or ((mirror is not None or target.prefix) and not endpoint.everywhere):
+        raise ProxyError(ErrorCode.NOT_FOUND)
+    route = endpoint.reads.get(request.method) or endpoint.writes.get(request.method)
+    if route is None:
+        raise ProxyError(ErrorCode.UNSUPPORTED, headers=_allow(endpoint.methods))
+    return route
 
 
 def _parse(request: web.Request) -> Target:
@@ -170,6 +184,11 @@ def _demand(request: web.Request, target: Target, need: Need | None, *, mirror: 
         spelled = trace.repository if trace.namespace is not None else None
         scope = spell_scope(spelled or target.name, need.action)
     return Demand(target.base, scope, mirror=mirror)
+
+
+def _keep_private(headers: MutableMapping[str, str]) -> None:
+    """Tell caches in front of the registry that the answer is for who asked: they need not mind ``Authorization``."""
+    headers.setdefault(hdrs.CACHE_CONTROL, "private, no-cache")
 
 
 def _note_refusal(request: web.Request) -> None:

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 import trustme
 
-from proxy.core.ports import UploadRecord
 from proxy.core.rules import RuleSet
+from proxy.core.upload_ports import UploadRecord
 from proxy.model.digest import Digest
 from proxy.model.media_types import OCI_INDEX
 from proxy.model.principal import Principal

@@ -49,6 +49,25 @@ def test_routes_are_listed() -> None:
     assert ("PATCH", "/v2/<name>/blobs/uploads/<session>") in routes()
 
 
+def test_each_request_needs_what_somebody_has_thought_about() -> None:
+    # By hand: the matrix of all requests and callers is written from the table that it is to hold against.
+    reads, writes = {"GET": "pull", "HEAD": "pull"}, ("GET", "HEAD", "PATCH", "PUT", "DELETE")
+    assert {
+        kind: {method: route.need.action for method, route in endpoint.methods.items() if route.need is not None}
+        for kind, endpoint in ENDPOINTS.items()
+    } == {
+        Kind.PING: {},
+        Kind.TOKEN: {},
+        Kind.CATALOG: {},
+        Kind.MANIFEST: {**reads, "PUT": "push", "DELETE": "delete"},
+        Kind.BLOB: {**reads, "DELETE": "delete"},
+        Kind.TAGS: reads,
+        Kind.REFERRERS: reads,
+        Kind.UPLOADS: {"POST": "push"},
+        Kind.UPLOAD: dict.fromkeys(writes, "push"),
+    }
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_head_is_answered_wherever_get_is(kind: Kind) -> None:
     assert ("HEAD" in ENDPOINTS[kind].methods) == ("GET" in ENDPOINTS[kind].methods)

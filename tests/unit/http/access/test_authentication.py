@@ -196,9 +196,12 @@ async def test_a_ticket_is_good_for_nothing_else(guarded: Guarded) -> None:
 
 
 async def test_a_ticket_that_is_none_is_refused_without_a_question(guarded: Guarded) -> None:
-    client = await guarded.client()
-    expired, gone = ticket(guarded), ticket(guarded, "bob")
+    nginx = GrantSettings(principals=("bob", "root"), actions=("pull", "first_pull"), repositories=("docker-hub/**",))
+    client = await guarded.client(grants=[nginx])
+    expired = ticket(guarded)
     guarded.clock.advance(3600)
+    gone = ticket(guarded, "bob")
+    assert await code(client, f"{PRIVATE}?ticket={gone}") == 200
     del guarded.users.passwords["bob"]
     good, token = ticket(guarded), ticket(guarded, scheme=Scheme.PASSWORD)
     for query in (f"ticket={expired}", f"ticket={gone}", "ticket=", f"ticket={good}&ticket={good}", f"ticket={token}"):
@@ -308,6 +311,27 @@ async def test_what_somebody_gets_is_kept_for_nobody_else(guarded: Guarded, path
             assert answer.headers["Cache-Control"].startswith("private, ")
     # What everybody may have may be kept for everybody.
     assert "private" not in (await client.get(path)).headers["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/",
+        "/v2/_catalog",
+        "/v2/quay/a/tags/list",
+        f"/v2/quay/a/referrers/{DIGEST}",
+        "/v2/quay/a/manifests/none",
+        "/v2/secret/a/tags/list",
+        "/metrics",
+    ],
+)
+async def test_lists_and_errors_that_somebody_gets_are_kept_for_nobody_else(guarded: Guarded, path: str) -> None:
+    # Caches in front of a registry that do not mind Authorization mind this.
+    client = await guarded.client()
+    for user in ("root", "bob"):
+        for method in ("GET", "HEAD"):
+            answer = await client.request(method, path, headers=basic(user))
+            assert answer.headers.get("Cache-Control", "").startswith(("private", "no-store"))
 
 
 async def test_the_log_says_who_it_was(guarded: Guarded) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from botocore.model import ListShape, Shape, StructureShape
 
+from proxy.config.addresses import parse_upstream
 from proxy.config.auth import GrantSettings
-from proxy.config.settings import Settings, parse_upstream
+from proxy.config.settings import Settings
+from proxy.core.access.authorizer import EveryoneMay
 from proxy.core.access.caller import Caller, Scheme
 from proxy.core.access.grants import GrantBook, Grants
 from proxy.core.access.iam.documents import PolicyDocuments
@@ -34,6 +36,7 @@ from proxy.model.access import Action
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.digest import Digest
+from proxy.model.name_spans import NameSpan, join_spans, span_of_name
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule
 from proxy.storage.metadata.memory import MemoryMetadataStore
@@ -327,6 +330,28 @@ async def test_both_repositories_are_meant_that_a_name_may_stand_for(guarded: Gu
     )
 
 
+async def test_a_name_that_reaches_no_repository_is_for_who_may_do_it_everywhere(guarded: Guarded) -> None:
+    # With library/ in it, the name is too long to be one.
+    too_long = {"repositoryName": f"hub/{'a' * 251}"}
+    guarded.grant(*Action, repositories="hub/**")
+    await guarded.denied("ecr:GetRepositoryPolicy", too_long)
+    guarded.grant(*Action)
+    assert await guarded.refusal("ecr:GetRepositoryPolicy", too_long) == "RepositoryNotFoundException"
+
+
+async def test_nothing_is_fetched_unless_that_is_permitted_by_both_names(guarded: Guarded, contents: Contents) -> None:
+    asked = {"repositoryName": "hub/nginx", "imageIds": [{"imageTag": "1"}]}
+    for only in ("hub/library/**", "hub/nginx"):
+        pull, fetch = (
+            GrantSettings(principals=("ann",), actions=(action,), repositories=(pattern,))
+            for action, pattern in ((Action.PULL, "hub/**"), (Action.FIRST_PULL, only))
+        )
+        guarded.grants.replace(Grants([pull, fetch]))
+        (failure,) = (await guarded.ask("ecr:BatchGetImage", asked))["failures"]
+        assert failure["failureCode"] == "UpstreamAccessDenied"
+    assert not contents.upstream.requests
+
+
 async def test_a_policy_of_the_repository_lets_in_and_keeps_out(guarded: Guarded) -> None:
     def policy(effect: str) -> str:
         statement = {"Effect": effect, "Principal": {"AWS": ACCOUNT}, "Action": "ecr:ListImages"}
@@ -418,6 +443,44 @@ async def test_what_is_kept_is_had_without_first_pull(guarded: Guarded, contents
     assert not contents.upstream.requests
 
 
+async def test_an_image_that_may_not_be_fetched_is_withheld_from_an_answer_with_others(
+    guarded: Guarded, contents: Contents
+) -> None:
+    contents.upstream.repository("quay.io/team/app").put(image(b"{}", b"layer"), "1")
+    ids = [{"imageTag": tag} for tag in ("1", "2", "not a tag", "3")]
+    asked = {"repositoryName": "quay/team/app", "imageIds": ids}
+    guarded.grant(Action.PULL, Action.FIRST_PULL)
+    before, after = Trace("id", 0.0), Trace("id", 0.0)
+    await guarded.ask("ecr:BatchGetImage", {**asked, "imageIds": ids[:1]}, trace=before)
+    assert before.withheld is None
+    guarded.grant(Action.PULL)
+    assert len((await guarded.ask("ecr:BatchGetImage", asked, trace=after))["images"]) == 1
+    assert after.withheld == ("ecr:BatchImportUpstreamImage", "quay/team/app", "2, 3")
+    assert not after.refused
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "content"),
+    [
+        ("ecr:PutImage", {"imageManifest": "{}", "imageTag": "v1"}, "v1"),
+        ("ecr:BatchDeleteImage", {"imageIds": [{"imageTag": "v1"}, {"imageDigest": "sha256:0"}]}, "v1, sha256:0"),
+        (
+            "ecr:CompleteLayerUpload",
+            {"uploadId": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "layerDigests": [f"sha256:{'0' * 64}"]},
+            f"sha256:{'0' * 64}",
+        ),
+        ("ecr:DeleteRepository", {}, None),
+    ],
+)
+async def test_the_audit_trail_is_told_which_images_and_layers(
+    guarded: Guarded, name: str, given: dict[str, Any], content: str | None
+) -> None:
+    guarded.grant()
+    trace = Trace("id", 0.0)
+    await guarded.denied(name, {"repositoryName": "team/app", **given}, trace=trace)
+    assert (trace.repository, trace.content) == ("team/app", content)
+
+
 async def test_the_url_of_a_layer_is_good_without_credentials_for_its_callers_pull_of_it(
     guarded: Guarded, tickets: BearerTokens, clock: FakeClock
 ) -> None:
@@ -466,3 +529,23 @@ def test_the_errors_of_this_are_each_one_of_their_own() -> None:
 
 def test_the_model_of_ecr_has_the_target_that_clients_sign() -> None:
     assert SERVICES["ecr"][0].target_prefix == ECR
+
+
+class Narrow(EveryoneMay):
+    """Says that there is one name to look at."""
+
+    async def spans(self, caller: Caller, operation: str = "") -> tuple[NameSpan, ...]:
+        del caller
+        return join_spans([span_of_name("team/app")]) if operation == "ecr:DescribeRepositories" else ()
+
+
+async def test_a_list_of_all_looks_only_where_something_may_be_seen(
+    services: Administration, metadata: MemoryMetadataStore, book: RuleBook, clock: FakeClock, tickets: BearerTokens
+) -> None:
+    for name in ("team/aaa", "team/app", "team/zzz"):
+        await metadata.create_repository(RepositoryRecord(RepositoryName(name), 0.0))
+    signatures = Signatures(KnownKeys(ANN), clock, "us-east-1")
+    guard = Guard(signatures, Narrow(), book, Offloader(), Rates.unlimited().admit, tickets)
+    api = await asyncio.to_thread(Api, services, Offloader(), None, guard)
+    listed = (await Guarded(api, services, GrantBook(Grants([]))).ask("ecr:DescribeRepositories", {}))["repositories"]
+    assert [one["repositoryName"] for one in listed] == ["team/app"]

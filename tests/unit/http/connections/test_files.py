@@ -16,6 +16,7 @@ from proxy.model.digest import Digest
 from tests.support import images
 from tests.support.background import started, until
 from tests.support.filed_blobs import FiledBlobStore
+from tests.support.processes import open_descriptors
 from tests.unit.http.conftest import Stack
 from tests.unit.http.connections.site import Security, Site, Streams, rest
 from tests.unit.http.raw import RawAnswer, parse
@@ -241,7 +242,3 @@ async def test_an_answer_that_is_under_way_is_finished_before_the_end(
     assert parse(head).status == 200
     assert body[: len(BLOB)] == BLOB
     writer.transport.abort()
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one entry a descriptor, not paths

@@ -159,10 +159,11 @@ async def test_further_connections_wait_for_a_place(stack: Stack, security: Secu
         async with Site(stack, security, "quay", connections=2) as site:
             mirror = site.server.mirror_addresses["quay"]
             async with site.connected() as first, site.connected() as second:
-                assert await ping(first) == await ping(second) == ANSWER
+                for _, writer in (first, second):
+                    writer.write(PING[:-2])
+                await until(lambda: open_connections(stack) == 2)
                 waiting = [started(once(site, address)) for address in (site.server.address, mirror, mirror)]
-                for _ in range(20):
-                    assert await ping(first) == ANSWER
+                await until(lambda: "server.full" in [entry["event"] for entry in logs])
                 assert not any(one.done() for one in waiting)
                 assert open_connections(stack) == 2
                 second[1].close()
@@ -170,6 +171,37 @@ async def test_further_connections_wait_for_a_place(stack: Stack, security: Secu
             await until(lambda: open_connections(stack) == 0)
     # However often the last place comes free and is taken again.
     assert [entry["connections"] for entry in logs if entry["event"] == "server.full"] == [2]
+
+
+async def test_who_only_keeps_a_connection_leaves_its_place_to_who_waits(stack: Stack, security: Security) -> None:
+    async with (
+        Site(stack, security, connections=3) as site,
+        site.connected() as first,
+        site.connected() as second,
+        site.connected() as busy,
+    ):
+        busy[1].write(PING[:-2])
+        for one in (first, second, first):
+            assert await ping(one) == ANSWER
+        # Whose last request is longer ago leaves first, and nobody who is asking for something.
+        assert await once(site, site.server.address) == 200
+        assert await rest(second[0]) == b""
+        assert await ping(first) == ANSWER
+        busy[1].write(b"\r\n")
+        assert (await busy[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_place_is_left_as_soon_as_the_answer_is_there_for_which_it_was_held(
+    stack: Stack, security: Security
+) -> None:
+    with capture_logs() as logs:
+        async with Site(stack, security, connections=1) as site, site.connected() as (reader, writer):
+            writer.write(PING[:-2])
+            waiting = started(once(site, site.server.address))
+            await until(lambda: "server.full" in [entry["event"] for entry in logs])
+            writer.write(b"\r\n")
+            assert (await rest(reader)).endswith(ANSWER)
+            assert await waiting == 200
 
 
 async def once(site: Site, address: tuple[str, int]) -> int:
