@@ -12,14 +12,13 @@ from proxy.cli.identity_files import discard, edit, entries, load_auth, named
 from proxy.cli.output import show, show_json, show_table
 from proxy.config.settings import Settings
 from proxy.model.access_keys import KEY_FILE, AccessKey
-from proxy.model.hosts import authority
+from proxy.model.hosts import authority, is_everywhere
 from proxy.model.principal import plain_principal
 
 _SETTING = "auth.access_keys"
 _ID_PREFIX = "PT"
 _ID_REST = 18
 _SECRET_BYTES = 30
-_EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - recognised, not bound
 
 
 def list_keys(config: Path | None, *, json: bool) -> None:
@@ -73,7 +72,7 @@ def _url(settings: Settings) -> str:
     server = settings.server
     if server.public_url is not None:
         return server.public_url.rstrip("/")
-    host = "localhost" if server.host in _EVERYWHERE else server.host
+    host = "localhost" if is_everywhere(server.host) else server.host
     scheme = "https" if server.tls is not None else "http"
     return f"{scheme}://{authority(host, server.port)}"
 
@@ -84,6 +83,6 @@ The secret is shown this once. With the AWS CLI:
 
   export AWS_ACCESS_KEY_ID={key.id}
   export AWS_SECRET_ACCESS_KEY={key.secret}
-  export AWS_REGION={region}
+  export AWS_DEFAULT_REGION={region}
   aws ecr describe-repositories --endpoint-url {url}
   aws ecr get-login-password --endpoint-url {url} | docker login -u AWS --password-stdin {url.partition("://")[2]}"""

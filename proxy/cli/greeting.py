@@ -10,11 +10,9 @@ from rich.text import Text
 from proxy.config.auth import AuthSettings
 from proxy.config.settings import Settings
 from proxy.config.values import format_duration
-from proxy.model.hosts import is_loopback
+from proxy.model.hosts import is_everywhere, is_loopback
 from proxy.model.principal import EVERYONE
 from proxy.model.rule import ROOT, CacheRule
-
-_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - recognised, not bound
 
 
 def greeting(addresses: Sequence[tuple[str, str]], settings: Settings, rules: Sequence[CacheRule]) -> RenderableType:
@@ -41,7 +39,7 @@ def show_greeting(
 def pull_command(url: str, rules: Sequence[CacheRule]) -> str:
     """Return a `docker pull` line that works with these rules, to copy."""
     parts = urlsplit(url)
-    host = "localhost" if (parts.hostname or "") in _EVERYWHERE else parts.netloc.rpartition(":")[0]
+    host = "localhost" if is_everywhere(parts.hostname or "") else parts.netloc.rpartition(":")[0]
     server = f"{host}:{parts.port}"
     for rule in rules:
         if rule.upstream.is_docker_hub and not rule.upstream_prefix:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from proxy.cli.configured import load
 from proxy.cli.exits import fail, refuse
 from proxy.config.auth import AuthSettings
+from proxy.config.files import is_missing
 from proxy.config.identity_files import IdentityFileError, parse_content, read_content
 from proxy.config.settings import Settings
 from proxy.model.line_grammar import LineGrammar
@@ -25,7 +26,10 @@ def load_auth(config: Path | None) -> tuple[Settings, AuthSettings]:
     """Return the settings, whose files need not be there, or leave where they have no section `auth`."""
     path, settings = load(config, surroundings=False)
     if not isinstance(settings.auth, AuthSettings):
-        refuse(f"{path} has no section `auth`: without it nobody is asked who they are")
+        refuse(
+            f"{path} has no section `auth`, so nobody is asked who they are: write one that names the file, as in "
+            "`auth: {htpasswd: users, access_keys: keys}`"
+        )
     return settings, settings.auth
 
 
@@ -39,7 +43,7 @@ def named(path: Path | None, key: str) -> Path:
 def entries(path: Path, grammar: LineGrammar[T]) -> dict[str, T]:
     """Return what the file holds, nothing where there is none, or leave."""
     try:
-        return parse_content(path, read_content(path) if path.exists() else b"", grammar)
+        return parse_content(path, b"" if is_missing(path) else read_content(path), grammar)
     except IdentityFileError as error:
         refuse(str(error))
 

@@ -15,7 +15,7 @@ from proxy.cli.output import moment, show, show_json, show_table
 from proxy.cli.store import run_on_store
 from proxy.config.settings import Settings
 from proxy.config.values import format_duration
-from proxy.core.ports import Allowance, Sample
+from proxy.core.probe_ports import Allowance, Sample
 from proxy.core.registry.records import RuleRecord
 from proxy.core.registry.secrets.names import SecretReference
 from proxy.core.rules import RuleSet

@@ -41,7 +41,7 @@ def test_people_are_told_how_to_use_it(shell: Shell, file: Path) -> None:
     for line in (
         f"export AWS_ACCESS_KEY_ID={key.id}",
         f"export AWS_SECRET_ACCESS_KEY={key.secret}",
-        "export AWS_REGION=eu-west-1",
+        "export AWS_DEFAULT_REGION=eu-west-1",
         "aws ecr describe-repositories --endpoint-url https://registry.example",
         "| docker login -u AWS --password-stdin registry.example",
     ):

@@ -13,6 +13,10 @@ from tests.support.identities import user_line
 from tests.unit.cli.conftest import Shell
 
 PASSWORD = "correct horse"
+NO_AUTH = (
+    "has no section `auth`, so nobody is asked who they are: write one that names the file, as in "
+    "`auth: {htpasswd: users, access_keys: keys}`"
+)
 
 
 @pytest.fixture
@@ -33,7 +37,8 @@ def passes(file: Path, name: str, password: str) -> bool:
 
 
 def test_the_first_user_makes_the_file_for_its_owner_only(shell: Shell, file: Path) -> None:
-    assert shell.refusal("check-config", code=2).endswith(f"auth.htpasswd: there is no file {file}")
+    told = shell.refusal("check-config", code=2)
+    assert told.endswith(f"auth.htpasswd: there is no file {file}: `pullthrough users set NAME` makes it")
     added = shell.ask("users", "set", "alice", given=f"{PASSWORD}\n")
     assert added == {"user": "alice", "state": "added", "file": str(file)}
     assert passes(file, "alice", PASSWORD)
@@ -116,11 +121,17 @@ def test_a_folder_that_is_not_there_is_told(shell: Shell, file: Path) -> None:
     assert told == f"{file}/users cannot be changed, and is as it was: No such file or directory"
 
 
+def test_a_file_that_cannot_be_looked_for_is_told(make_shell: Callable[[str], Shell], tmp_path: Path) -> None:
+    name = tmp_path / ("x" * 300)  # as a folder that this user may not enter, which stops no root
+    told = make_shell(f"auth: {{htpasswd: '{name}'}}").refusal("users", "list", code=2)
+    assert told == f"{name} cannot be read: File name too long"
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("", "has no section `auth`: without it nobody is asked who they are"),
-        ("auth: none", "has no section `auth`: without it nobody is asked who they are"),
+        ("", NO_AUTH),
+        ("auth: none", NO_AUTH),
         ("auth: {access_keys: k}", "auth.htpasswd is not set: name a file there, which need not be there yet"),
     ],
 )

@@ -23,11 +23,6 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
 def tls(authority: Authority) -> TlsSettings:
     files = authority.issue()
     return TlsSettings(certificate=files.certificate, key=files.key)
