@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.app.audit import telling_of_identities
 from proxy.app.core import Core, StartupError
 from proxy.config.auth import AuthSettings
 from proxy.config.identity_files import IdentityFileError
@@ -33,6 +34,7 @@ from proxy.model.password_file import PASSWORD_FILE, UserEntry
 from proxy.model.principal import Principal
 from proxy.storage.errors import StoreUnusableError
 from proxy.storage.keys import load_or_make_keys
+from proxy.telemetry.notices import Notices
 
 
 class _NoKeys:
@@ -94,8 +96,11 @@ class Access:
 
 
 @asynccontextmanager
-async def open_access(settings: Settings, core: Core) -> AsyncIterator[Access]:
-    """Read who can be known, and keep to their files while the context lasts. Raises `StartupError`."""
+async def open_access(settings: Settings, core: Core, notices: Notices | None = None) -> AsyncIterator[Access]:
+    """Read who can be known, and keep to their files while the context lasts. Raises `StartupError`.
+
+    `notices` are told of what changes in these files.
+    """
     clock, auth, limits = SystemClock(), settings.auth, settings.server.limits
     rates = Rates(limits.requests_per_second, limits.burst, clock, core.metrics)
     if not isinstance(auth, AuthSettings):
@@ -103,7 +108,7 @@ async def open_access(settings: Settings, core: Core) -> AsyncIterator[Access]:
         return
     try:
         keys = await asyncio.to_thread(load_or_make_keys, core.store.layout, "tokens")
-        files = await _load_files(auth, core)
+        files = await _load_files(auth, core, notices or Notices())
     except (StoreUnusableError, IdentityFileError) as error:
         raise StartupError(str(error)) from error
     for file in files.named:
@@ -154,12 +159,12 @@ async def _open_identities(auth: AuthSettings, files: _Files, core: Core, clock:
         )
 
 
-async def _load_files(auth: AuthSettings, core: Core) -> _Files:
-    users = access_keys = None
+async def _load_files(auth: AuthSettings, core: Core, notices: Notices) -> _Files:
+    users, access_keys, tell = None, None, telling_of_identities(notices)
     if auth.htpasswd is not None:
-        users = WatchedFile("auth.htpasswd", auth.htpasswd, PASSWORD_FILE, core.metrics)
+        users = WatchedFile("auth.htpasswd", auth.htpasswd, PASSWORD_FILE, core.metrics, tell=tell)
         await users.load()
     if auth.access_keys is not None:
-        access_keys = WatchedFile("auth.access_keys", auth.access_keys, KEY_FILE, core.metrics)
+        access_keys = WatchedFile("auth.access_keys", auth.access_keys, KEY_FILE, core.metrics, tell=tell)
         await access_keys.load()
     return _Files(users, access_keys)

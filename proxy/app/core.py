@@ -18,10 +18,10 @@ from proxy.core.deletions import DeletionService
 from proxy.core.fills import Fills
 from proxy.core.imports import Importer
 from proxy.core.listings import ListingService
-from proxy.core.manifests import ManifestAnswer, ManifestService
+from proxy.core.manifests import ManifestService
 from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
-from proxy.core.ports import Sample
+from proxy.core.probe_ports import Sample
 from proxy.core.pushes import PushService
 from proxy.core.registry.administration import Administration
 from proxy.core.registry.authorization import RegistryPasswords
@@ -38,11 +38,11 @@ from proxy.core.tasks import Tasks
 from proxy.core.uploads import UploadService
 from proxy.core.upstreams import Upstreams
 from proxy.core.validation import RuleValidator, Validation
-from proxy.core.warm import ContentMemory, WarmAnswers
+from proxy.core.warm import ContentMemory
 from proxy.model.rule import CacheRule
 from proxy.storage.errors import StoreUnusableError
 from proxy.storage.keys import load_or_make_keys
-from proxy.telemetry.audit import AuditTrail
+from proxy.telemetry.audit import AuditFile, NoAudit
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 
@@ -72,7 +72,7 @@ class Core:
     metrics: Metrics
     tasks: Tasks
     offloader: Offloader
-    audit: AuditTrail
+    audit: AuditFile | NoAudit
     store: Store
 
 
@@ -100,16 +100,15 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         offloader = Offloader()
         stack.callback(offloader.close)
         upstreams = Upstreams(client, tasks, clock, policy, metrics, offloader)
-        creator = RepositoryCreator(metadata, identity, clock)
+        creator = RepositoryCreator(metadata, identity, clock, audit)
         memory = ContentMemory(settings.storage.memory, metrics)
         contents = ManifestContents(metadata, store.blobs, memory, creator=creator)
         min_free = settings.storage.min_free
         fills = Fills(store.partials, store.blobs, tasks, clock, settings.fills, settings.upstreams, min_free, metrics)
         rules = RuleBook(RuleSet.of(settings))
-        warm_manifests = WarmAnswers[ManifestAnswer]("manifest", metadata, memory, metrics)
-        manifests = ManifestService(metadata, contents, upstreams, warm_manifests)
-        warm_blobs = WarmAnswers[None]("blob", metadata, memory, metrics)
-        blobs = BlobService(metadata, store.blobs, fills, upstreams, creator, warm_blobs)
+        manifests = ManifestService(metadata, contents, upstreams)
+        blobs = BlobService(metadata, store.blobs, fills, upstreams, memory, creator)
+        stack.push_async_callback(blobs.settle)
         admission = Admission(store.blobs, min_free)
         repositories = RepositoryService(metadata, creator, clock, policy)
         uploads = UploadService(

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,10 @@ from typing import Final
 import uvloop
 
 from proxy.app.access import Access, open_access
+from proxy.app.audit import telling_of_reloads
 from proxy.app.core import Core, StartupError, open_core
-from proxy.config.reload import Reloader, changed_keys
+from proxy.app.descriptors import within_descriptors
+from proxy.config.reload import Reloader
 from proxy.config.settings import Settings
 from proxy.core.repeating import repeat
 from proxy.core.rules import RuleSet
@@ -23,9 +26,9 @@ from proxy.http.server import Server
 from proxy.http.services import Services
 from proxy.model.hosts import authority
 from proxy.model.rule import CacheRule
-from proxy.telemetry.audit import AuditEvent, AuditKind
 from proxy.telemetry.exposition import OwnMetrics, WorkersMetrics
 from proxy.telemetry.logging import LogControl, configure_logging
+from proxy.telemetry.notices import Notices
 
 _BEAT_SECONDS: Final = 1.0
 _KEEP_TOLD_SECONDS: Final = 0.5
@@ -81,26 +84,26 @@ def run_until_told(post: Post, greet: Callable[[Running], None]) -> None:
 
 async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
     settings, place = post.settings, post.place
-    async with open_core(settings) as core, open_access(settings, core) as access:
+    async with AsyncExitStack() as stack:
+        core = await stack.enter_async_context(open_core(settings))
+        notices = Notices(core.audit, place.folder if place is not None else None)
+        access = await stack.enter_async_context(open_access(settings, core, notices))
 
         def apply(changed: Settings) -> None:
-            keys = ", ".join(changed_keys(reloader.current, changed))
             core.secrets.configured.configure(changed.secrets.values)
             core.administration.rules.configure(changed)
             access.configure(changed)
             post.log.set_level(changed.log.level)
-            event = AuditEvent(
-                AuditKind.CHANGE,
-                "config:Reload",
-                principal="local:file",
-                scheme="local",
-                subject=str(post.path),
-                reference=keys,
-            )
-            core.tasks.spawn("tell the audit trail of the configuration", core.audit.record(event))
 
-        reloader = Reloader(post.path, settings, apply, core.metrics, os.environ, RuleSet.of)
-        services = replace(services_of(settings, core, access), request_log=post.log.request_log)
+        tell = telling_of_reloads(notices, post.path)
+        reloader = Reloader(post.path, settings, apply, core.metrics, os.environ, RuleSet.of, tell=tell)
+        connections = within_descriptors(settings.server.limits.connections)
+        limits = settings.server.limits.model_copy(update={"connections": connections})
+        services = replace(
+            services_of(settings, core, access),
+            request_log=post.log.request_log,
+            server=settings.server.model_copy(update={"limits": limits}),
+        )
         if place is not None:
             exposition = WorkersMetrics(core.metrics, place.folder, place.slot)
             services = replace(services, exposition=exposition)
@@ -124,18 +127,7 @@ async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
             await server.start()
         except StartError as error:
             raise StartupError(str(error)) from error
-        core.tasks.spawn("reload the configuration", reloader.run())
-        core.tasks.spawn("watch the certificate", server.watch())
-        core.tasks.spawn("sweep uploads", core.uploads.sweep())
-        core.tasks.spawn("watch the rules", core.administration.rules.watch())
-        core.tasks.spawn("carry out lifecycle policies", core.administration.lifecycle.run())
-        core.tasks.spawn("note pulls", core.notes.run())
-        core.tasks.spawn(
-            "keep tags that others fetched",
-            repeat(core.manifests.keep_told, _KEEP_TOLD_SECONDS, failed="tags.not_kept"),
-        )
-        core.tasks.spawn("look at the secrets", core.administration.secrets.tell_unreadable())
-        core.tasks.spawn("sweep secrets", core.administration.secrets.sweep())
+        _begin_background_work(core, reloader, server)
         # What is there now stays: a collection that looks at all of it again holds up every request.
         gc.collect()
         gc.freeze()
@@ -146,6 +138,22 @@ async def _serve(post: Post, greet: Callable[[Running], None]) -> None:
         core.tasks.draining = True
         await server.stop()
         await core.notes.write()
+
+
+def _begin_background_work(core: Core, reloader: Reloader, server: Server) -> None:
+    """Begin what goes on as long as the server serves; `core` ends it."""
+    core.tasks.spawn("reload the configuration", reloader.run())
+    core.tasks.spawn("watch the certificate", server.watch())
+    core.tasks.spawn("sweep uploads", core.uploads.sweep())
+    core.tasks.spawn("watch the rules", core.administration.rules.watch())
+    core.tasks.spawn("carry out lifecycle policies", core.administration.lifecycle.run())
+    core.tasks.spawn("note pulls", core.notes.run())
+    core.tasks.spawn(
+        "keep tags that others fetched",
+        repeat(core.manifests.keep_told, _KEEP_TOLD_SECONDS, failed="tags.not_kept"),
+    )
+    core.tasks.spawn("look at the secrets", core.administration.secrets.tell_unreadable())
+    core.tasks.spawn("sweep secrets", core.administration.secrets.sweep())
 
 
 async def _beat(place: Place) -> None:

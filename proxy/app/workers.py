@@ -28,8 +28,7 @@ from proxy.app.access import open_access
 from proxy.app.core import StartupError, open_core
 from proxy.app.server import Place, Post, Running, run_until_told
 from proxy.config.faults import ConfigurationError
-from proxy.config.loader import load_settings
-from proxy.config.reload import settle
+from proxy.config.reload import load_again, settle
 from proxy.config.settings import Settings
 from proxy.core.rules import RuleSet
 from proxy.http.listening import Sockets, StartError, bind
@@ -221,7 +220,7 @@ class _Supervisor(Arbiter):  # type: ignore[misc] # gunicorn is untyped
             if seen == self._loaded:
                 return
             self._loaded = seen
-            settings = settle(post.settings, load_settings(post.path, os.environ, RuleSet.of), post.path, RuleSet.of)
+            settings = settle(post.settings, load_again(post.path, os.environ, RuleSet.of), post.path, RuleSet.of)
         except (OSError, ConfigurationError):
             return  # each worker that runs has told of it
         self.app.crew = replace(crew, post=replace(post, settings=settings))

@@ -9,7 +9,7 @@ from proxy.config.auth import AuthSettings
 from proxy.config.certificates import CertificateError, load_identity
 from proxy.config.credentials import CredentialsSettings, SecretSettings
 from proxy.config.faults import Key
-from proxy.config.files import unreadable
+from proxy.config.files import is_missing, unreadable
 from proxy.config.identity_files import IdentityFileError, read_entries
 from proxy.config.settings import Settings, TlsSettings
 from proxy.model.access_keys import KEY_FILE
@@ -88,7 +88,7 @@ def _check_identities(auth: AuthSettings) -> Iterator[Problem]:
     try:
         users = read_entries(auth.htpasswd, PASSWORD_FILE) if auth.htpasswd is not None else {}
     except IdentityFileError as error:
-        yield ("auth", "htpasswd"), str(error)
+        yield ("auth", "htpasswd"), f"{error}{_makes(auth.htpasswd, 'users set NAME')}"
     else:
         for name in [provider.name for provider in auth.oidc if provider.name in users]:
             problem = f"the user {name!r} of {auth.htpasswd} has the name of an identity provider: rename one of them"
@@ -97,10 +97,15 @@ def _check_identities(auth: AuthSettings) -> Iterator[Problem]:
         if auth.access_keys is not None:
             read_entries(auth.access_keys, KEY_FILE)
     except IdentityFileError as error:
-        yield ("auth", "access_keys"), str(error)
+        yield ("auth", "access_keys"), f"{error}{_makes(auth.access_keys, 'access-keys create NAME')}"
     yield from _check_authorities(("auth", "client_ca"), auth.client_ca)
     for place, provider in enumerate(auth.oidc):
         yield from _check_authorities(("auth", "oidc", place, "ca_file"), provider.ca_file)
+
+
+def _makes(path: Path | None, command: str) -> str:
+    """Say how a file that is not there is made."""
+    return f": `pullthrough {command}` makes it" if path is not None and is_missing(path) else ""
 
 
 def _check_certificate(tls: TlsSettings | None) -> Iterator[Problem]:

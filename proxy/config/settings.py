@@ -3,47 +3,24 @@
 The descriptions are the configuration reference: ``docs/configuration.md`` is generated from them.
 """
 
-import re
-from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from proxy.config.addresses import check_allow_private
 from proxy.config.auth import Auth
-from proxy.config.credentials import CredentialsSettings, SecretsSettings
+from proxy.config.credentials import SecretsSettings
+from proxy.config.names import Prefix, check_patterns
+from proxy.config.rules import RuleSettings
 from proxy.config.section import Section, is_origin
 from proxy.config.values import Duration, PositiveDuration, PositiveSize, Size
-from proxy.model.errors import ProxyError
-from proxy.model.patterns import NamePattern
-from proxy.model.reference import parse_repository
-from proxy.model.rule import (
-    DOCKER_HUB,
-    DOCKER_HUB_ALIASES,
-    ROOT,
-    CacheRule,
-    Completion,
-    OnUpstream404,
-    UpstreamAddress,
-)
+from proxy.model.rule import CacheRule, Completion
 from proxy.model.tag_policy import TagMutability, TagPolicy, check_filters
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def _check_prefix(value: str) -> str:
-    prefix = value.removesuffix("/")
-    if prefix != ROOT:
-        check_name(prefix)
-    return prefix
-
-
-Prefix = Annotated[str, AfterValidator(_check_prefix)]
-"""What names of repositories begin with, in whole segments; `ROOT` for any. A slash behind it says nothing more."""
 
 
 class TlsSettings(Section):
@@ -326,127 +303,6 @@ class LogSettings(Section):
     )
 
 
-class RuleSettings(Section):
-    """A cache rule."""
-
-    prefix: Prefix = Field(description="Repository prefix, whole segments; `ROOT` for names under no other prefix.")
-    upstream: str = Field(description="`host[:port]` (https) or `http://host[:port]` of the upstream registry.")
-    credentials: CredentialsSettings | None = Field(
-        None, description="Credentials for the upstream; anonymous without."
-    )
-    upstream_prefix: str = Field("", description="Put before the upstream repository name.")
-    ns: bool = Field(default=False, description="Of several rules for one host, the one that `?ns=HOST` means.")
-    revalidate_after: Duration | None = Field(
-        None, description="How long a tag is served without asking upstream; 5 minutes, 24 hours with `ecr`."
-    )
-    stale_after: Duration = Field(
-        timedelta(seconds=2), description="How long a client waits for a check before the kept copy is served."
-    )
-    on_upstream_404: OnUpstream404 = Field(
-        OnUpstream404.SERVE, description="What to do with a kept tag that upstream no longer has."
-    )
-    offline: bool = Field(default=False, description="Make no request to this upstream; serve what is kept.")
-    max_connections: int = Field(16, ge=1, description="Connections to the upstream's hosts at a time.")
-    token_realms: tuple[str, ...] = Field((), description="Further hosts that the upstream may name as token server.")
-    allow_private: tuple[str, ...] = Field(
-        (), description="Hosts or networks that redirects and realms of this upstream may lead to although private."
-    )
-    ca_file: Path | None = Field(None, description="Certificate authorities (PEM) for this upstream.")
-    client_cert: Path | None = Field(
-        None, description="Client certificate and its key (one PEM file) to show to this upstream."
-    )
-    proxy: str | None = Field(None, repr=False, description="Forward proxy: `http://[user:password@]host:port`.")
-    allow: tuple[str, ...] = Field(
-        (),
-        description="Patterns of upstream names that may be pulled, such as `library/*` or `team/**`; all without. "
-        "`*` is one segment or a part of it, `**` all further ones.",
-    )
-    deny: tuple[str, ...] = Field(
-        (), description="Patterns of upstream names that may not be pulled, kept copies included; wins over `allow`."
-    )
-    complete: Literal["platform", "index", "none", False] | None = Field(
-        None,
-        description="What is fetched in the background once a layer of an image was pulled: `platform`, the rest of "
-        "that image; `index`, the rest of all images of its index (the default with `ecr`); `none`.",
-    )
-    parallel_ranges: int = Field(
-        1, ge=1, le=16, description="Connections by which one large blob is fetched, delivered in order."
-    )
-    requests_per_second: float | None = Field(
-        None, gt=0, description="Requests to this upstream; the kind of upstream says how many without it."
-    )
-    bandwidth: PositiveSize | None = Field(
-        None, description="Bytes a second from this upstream, all transfers together."
-    )
-    push: Literal["allow", "deny"] | None = Field(
-        None,
-        description="Whether clients may push below the prefix, beside what is pulled through: `deny`, or `allow` (the "
-        "default with `ecr`). What was pushed is served as it is, and never checked upstream.",
-    )
-
-    @field_validator("upstream_prefix")
-    @classmethod
-    def _check_upstream_prefix(cls, value: str) -> str:
-        prefix = value.removesuffix("/")
-        if prefix:
-            check_name(prefix)
-        return prefix
-
-    @field_validator("upstream")
-    @classmethod
-    def _check_upstream(cls, value: str) -> str:
-        parse_upstream(value)
-        return value
-
-    @field_validator("proxy")
-    @classmethod
-    def _check_proxy(cls, value: str | None) -> str | None:
-        if value is not None and not is_origin(value, {"http", "https"}, userinfo=True):
-            # The value may hold a password: it is not repeated.
-            message = "a forward proxy is http://[user:password@]host:port"
-            raise ValueError(message)
-        return value
-
-    @field_validator("allow_private")
-    @classmethod
-    def _check_allow_private(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return check_allow_private(value)
-
-    @field_validator("allow", "deny")
-    @classmethod
-    def _check_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return check_patterns(value)
-
-    def rule(
-        self, revalidate_after: timedelta, complete: Completion = Completion.PLATFORM, *, push: bool = False
-    ) -> CacheRule:
-        """Return the rule that core works with; the arguments are the defaults of the registry."""
-        return CacheRule(
-            prefix=self.prefix,
-            upstream=parse_upstream(self.upstream),
-            credentials=self.credentials.source() if self.credentials is not None else None,
-            upstream_prefix=self.upstream_prefix,
-            ns=self.ns,
-            revalidate_after=self.revalidate_after if self.revalidate_after is not None else revalidate_after,
-            stale_after=self.stale_after,
-            on_upstream_404=self.on_upstream_404,
-            offline=self.offline,
-            max_connections=self.max_connections,
-            token_realms=self.token_realms,
-            allow_private=self.allow_private,
-            ca_file=self.ca_file,
-            client_cert=self.client_cert,
-            proxy=self.proxy,
-            allow=self.allow,
-            deny=self.deny,
-            complete=complete if self.complete is None else Completion(self.complete or "none"),
-            parallel_ranges=self.parallel_ranges,
-            requests_per_second=self.requests_per_second,
-            bandwidth=self.bandwidth,
-            push=push if self.push is None else self.push == "allow",
-        )
-
-
 LIVE = ("rules", "registry.hosted", "registry.tags", "secrets.values", "auth.policies", "log.level")
 """The keys that a reload takes over in a running server, with all that is inside them; others need a restart."""
 
@@ -481,66 +337,3 @@ class Settings(Section):
         revalidate_after = timedelta(hours=24) if ecr else timedelta(minutes=5)
         complete = Completion.INDEX if ecr else Completion.PLATFORM
         return rule.rule(revalidate_after, complete, push=ecr)
-
-
-def check_name(value: str) -> None:
-    """Raise ValueError unless `value` is one or more segments of a repository name."""
-    try:
-        parse_repository(value)
-    except ProxyError as error:
-        raise ValueError(error.message) from error
-
-
-def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the patterns as they are, or raise ValueError for one that no repository name fits."""
-    for pattern in patterns:
-        NamePattern(pattern)
-    return patterns
-
-
-def check_allow_private(entries: Iterable[str]) -> tuple[str, ...]:
-    """Return host names and networks in lower case, or raise ValueError for one that is neither."""
-    checked = []
-    for entry in entries:
-        text = entry.lower().rstrip(".")
-        if not _is_host(text.removeprefix("*.")):
-            try:
-                ip_network(text)
-            except ValueError:
-                message = f"{entry!r} is neither a host name nor a network such as 10.0.0.0/8"
-                raise ValueError(message) from None
-        checked.append(text)
-    return tuple(checked)
-
-
-_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-_HOST_LIMIT = 253  # RFC 1035 §2.3.4, without the lengths of first label and root
-
-
-def _is_host(text: str) -> bool:
-    return len(text) <= _HOST_LIMIT and _HOST.fullmatch(text) is not None
-
-
-def parse_upstream(text: str) -> UpstreamAddress:
-    """Return the origin that ``[https://|http://]host[:port]`` names, or raise ValueError."""
-    if "@" in text:
-        message = "an upstream is host[:port], without a user name or password: those are `credentials`"
-        raise ValueError(message)
-    message = f"{text!r} is not host[:port], https://host[:port] or http://host[:port]"
-    # Of these, urlsplit leaves out what stands inside, and what is empty behind them.
-    if not text.isprintable() or "?" in text or "#" in text:
-        raise ValueError(message)
-    url = text if "://" in text else f"https://{text}"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError(message) from None
-    host = (parts.hostname or "").rstrip(".")
-    extra = parts.path.strip("/") or parts.username or parts.password or parts.netloc.endswith(":")
-    if parts.scheme not in {"http", "https"} or extra or not _is_host(host) or port == 0:
-        raise ValueError(message)
-    address = UpstreamAddress(parts.scheme, host, port or {"https": 443, "http": 80}[parts.scheme])
-    # The other names of Docker Hub lead to web pages, or to nothing.
-    return replace(address, host=DOCKER_HUB) if str(address) in DOCKER_HUB_ALIASES else address

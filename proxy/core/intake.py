@@ -6,7 +6,8 @@ import structlog
 
 from proxy.core.admission import Admission
 from proxy.core.fills.transfer import closing
-from proxy.core.ports import StorageFullError, UploadUnknownError
+from proxy.core.ports import StorageFullError
+from proxy.core.upload_ports import UploadUnknownError
 from proxy.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)

@@ -52,10 +52,9 @@ class ManifestService:
         metadata: MetadataStore,
         contents: ManifestContents,
         upstreams: Upstreams,
-        warm: WarmAnswers[ManifestAnswer] | None = None,
     ) -> None:
-        """Keep answers in `warm`, or (None) in one of its own."""
-        self._warm = warm if warm is not None else WarmAnswers("manifest", metadata, contents.memory)
+        """Keep answers about what lies in the memory of `contents`."""
+        self._warm = WarmAnswers[ManifestAnswer]("manifest", metadata, contents.memory)
         self._metadata = metadata
         self._contents = contents
         self._upstreams = upstreams

@@ -6,16 +6,14 @@ Every implementation passes the contract suite of its port in ``tests/contract``
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from proxy.core.registry.records import PLAIN, RepositoryDetails
 from proxy.model.descriptor import Descriptor
 from proxy.model.digest import Digest
-from proxy.model.errors import UpstreamError
-from proxy.model.principal import Principal
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.reference import RepositoryName, Tag
-from proxy.model.rule import CacheRule, Provenance, Remote
+from proxy.model.rule import Provenance, Remote
 from proxy.model.tag_policy import ALL_TAGS_MOVE, TagPolicy
 
 
@@ -103,54 +101,6 @@ class Upstream(Protocol):
         """Say in one word why a kept tag had better not be checked now (`budget`: few pulls are left), or None."""
 
 
-class Access(StrEnum):
-    """What became of a rule's credentials when its upstream was asked."""
-
-    WORKS = "works"
-    REFUSED = "refused"
-    NOT_NEEDED = "not needed"  # the upstream asks nobody for any
-    NONE = "none"  # the rule has none, and the upstream asks for a token
-    UNTESTED = "not tested"  # it did not come to that
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An image of an upstream by which access is tested and the limit read; `repository` is the upstream's name."""
-
-    repository: RepositoryName
-    reference: Tag | Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """How many pulls an upstream grants in a `window` of seconds, and how many are left; None where it did not say."""
-
-    limit: int
-    remaining: int | None
-    window: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What asking an upstream showed: `latency` seconds to its first answer (None: it gave none), then the rest.
-
-    `error` is what ended the questions: that of the sample if it was `sampled`, otherwise one before it.
-    """
-
-    latency: float | None
-    access: Access
-    sampled: bool = False
-    allowance: Allowance | None = None
-    error: UpstreamError | None = None
-
-
-class UpstreamProbe(Protocol):
-    """A way to try an upstream. It fetches no content and raises nothing: what fails is part of the answer."""
-
-    async def probe(self, rule: CacheRule, sample: Sample | None) -> Probe:
-        """Ask the upstream of `rule` whether it answers and takes the rule's credentials, then for `sample`'s HEAD."""
-
-
 # --- blobs --------------------------------------------------------------------------------------------------------
 
 
@@ -229,74 +179,6 @@ class BlobStore(Protocol):
 
     async def free(self) -> int:
         """Return the bytes that can still be written."""
-
-
-# --- uploads ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class UploadRecord:
-    """An upload as it was begun: `id` is a random UUID in its usual spelling, `principal` is who began it.
-
-    `algorithm` is that of the digest which the client is expected to name in the end.
-    """
-
-    id: str
-    repository: RepositoryName
-    principal: Principal
-    algorithm: str
-
-
-class UploadUnknownError(Exception):
-    """There is no such upload: it never began, was finished or cancelled, or expired."""
-
-
-class UploadBusyError(Exception):
-    """Another request, of this process or of another, is writing to the upload."""
-
-
-class OpenUpload(Protocol):
-    """An upload that one request writes to. `size` counts the bytes so far; they outlive the request."""
-
-    record: UploadRecord
-    size: int
-
-    async def append(self, data: bytes) -> None:
-        """Write `data` at the end."""
-
-    async def truncate(self, size: int) -> None:
-        """Drop all bytes from `size` on."""
-
-    async def commit(self, expected: Digest) -> None:
-        """Verify the digest and make the bytes a durable, readable blob; the upload is over either way.
-
-        Raises `DigestMismatchError`. The digest's algorithm may be another than that of the record.
-        """
-
-
-class UploadStore(Protocol):
-    """Content on its way from clients, over any number of requests, processes and restarts.
-
-    Writes raise `StorageFullError` where the device is full or read-only.
-    """
-
-    async def begin(self, record: UploadRecord) -> None:
-        """Begin an upload with no bytes."""
-
-    async def find(self, upload: str) -> tuple[UploadRecord, int] | None:
-        """Return an upload and how many bytes it has, also while another request writes to it; or None."""
-
-    def open(self, upload: str) -> AbstractAsyncContextManager[OpenUpload]:
-        """Take the upload for one request; leaving keeps its bytes for the next.
-
-        Raises `UploadUnknownError`, or `UploadBusyError`.
-        """
-
-    async def remove(self, upload: str) -> bool:
-        """End the upload and drop its bytes; tell whether it was there. A request that writes to it fails."""
-
-    async def expire(self, idle: float) -> list[UploadRecord]:
-        """Remove the uploads that nobody writes to and that got their last byte over `idle` seconds ago."""
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------
@@ -430,8 +312,11 @@ class Catalog(Protocol):
     Names are ordered by bytes.
     """
 
-    async def repositories(self, after: str, limit: int) -> list[RepositoryName]:
-        """Return up to `limit` repository names greater than `after`."""
+    async def repositories(self, after: str, limit: int, spans: Sequence[NameSpan] = ALL_NAMES) -> list[RepositoryName]:
+        """Return up to `limit` repository names greater than `after`, of those in `spans`.
+
+        These are in order and apart, as `join_spans` makes them. What is not in them costs nothing.
+        """
 
     async def has_repository(self, repository: RepositoryName) -> bool:
         """Tell whether the repository is known."""
@@ -530,14 +415,22 @@ class Manifests(Protocol):
 class Proofs(Protocol):
     """Which blobs a repository may serve (design "proof before bytes"). Each method is one durable transaction."""
 
-    async def prove(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> None:
-        """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted."""
+    async def prove(
+        self, repository: RepositoryName, digest: Digest, provenance: Provenance | None, *, make: bool = True
+    ) -> bool:
+        """Keep that the repository holds the blob: shown by its upstream, or (None) uploaded or mounted.
+
+        A repository that is not known is made; unless `make`: then nothing is kept. Tell whether it was kept.
+        """
 
     async def proven(self, repository: RepositoryName, digest: Digest, provenance: Provenance | None) -> bool:
         """Tell whether the blob was uploaded here, or shown by this source here or through the same account anywhere.
 
         None (a hosted repository) asks for any proof of this repository.
         """
+
+    async def standing(self, repository: RepositoryName, digest: Digest, provenance: Provenance) -> tuple[bool, bool]:
+        """Return what `proven` tells of the provenance, and of None, at one moment."""
 
     async def disprove(self, repository: RepositoryName, digest: Digest) -> bool:
         """Remove the repository's proofs of the blob; tell whether it had any."""

@@ -10,20 +10,11 @@ import structlog
 from proxy.config.settings import UploadSettings
 from proxy.core.admission import Admission, accounted, full
 from proxy.core.intake import Intake
-from proxy.core.ports import (
-    BlobStore,
-    DigestMismatchError,
-    MetadataStore,
-    OpenUpload,
-    StorageFullError,
-    UploadBusyError,
-    UploadRecord,
-    UploadStore,
-    UploadUnknownError,
-)
+from proxy.core.ports import BlobStore, DigestMismatchError, MetadataStore, StorageFullError
 from proxy.core.repeating import repeat
 from proxy.core.repositories import RepositoryService
 from proxy.core.rules import Address, Resolution, RuleBook
+from proxy.core.upload_ports import OpenUpload, UploadBusyError, UploadRecord, UploadStore, UploadUnknownError
 from proxy.model.chunk import ChunkRange
 from proxy.model.digest import ALGORITHMS, Digest
 from proxy.model.errors import ErrorCode, ProxyError

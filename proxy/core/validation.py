@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.core.policy import Policy
-from proxy.core.ports import Access, Allowance, Probe, Sample, UpstreamProbe
+from proxy.core.probe_ports import Access, Allowance, Probe, Sample, UpstreamProbe
 from proxy.core.rules import Address, RuleSet
 from proxy.model.digest import Digest
 from proxy.model.errors import ErrorCode, ProxyError, UpstreamError, UpstreamFailure

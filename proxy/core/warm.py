@@ -27,8 +27,6 @@ A = TypeVar("A")
 Start = NewType("Start", object)
 """The generation of the metadata before the first query for an answer."""
 
-MEMORY: Final = 64 << 20
-
 _SHARE: Final = 4 << 10
 """Bytes of content for each of which one answer may be kept: an answer itself takes less than one kilobyte."""
 
@@ -39,13 +37,13 @@ class ContentMemory:
     That they are here says nothing about who may see them, nor that they are still stored.
     """
 
-    def __init__(self, limit: int = MEMORY, metrics: Metrics | None = None) -> None:
+    def __init__(self, limit: int, metrics: Metrics) -> None:
         """Hold up to `limit` bytes; 0 holds nothing."""
         self.limit = limit
+        self.metrics = metrics
         # By their hexadecimal digits, whose number tells the algorithm: a text is looked up faster than a `Digest`.
         self._held: OrderedDict[str, bytes] = OrderedDict()  # the longest unused first
         self._size = 0
-        self._gauge = metrics.memory_bytes if metrics is not None else None
 
     def get(self, digest: Digest) -> bytes | None:
         """Return the content of that digest, or None."""
@@ -62,8 +60,7 @@ class ContentMemory:
         self._held[digest.encoded] = raw
         while self._size > self.limit:
             self._size -= len(self._held.popitem(last=False)[1])
-        if self._gauge is not None:
-            self._gauge.set(self._size)
+        self.metrics.memory_bytes.set(self._size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ class WarmAnswers(Generic[A]):
     configuration. Whether its caller may cause a request upstream makes no difference: these answers cause none.
     """
 
-    def __init__(self, kind: str, changes: Changes, memory: ContentMemory, metrics: Metrics | None = None) -> None:
+    def __init__(self, kind: str, changes: Changes, memory: ContentMemory) -> None:
         """Count under `kind`: manifest or blob."""
         self._kind = kind
         self._changes = changes
@@ -93,8 +90,7 @@ class WarmAnswers(Generic[A]):
         self._limit = memory.limit // _SHARE
         self._kept: OrderedDict[Hashable, _Kept[A]] = OrderedDict()  # the longest unused first
         self._hits = self._misses = 0
-        if metrics is not None:
-            metrics.before_read(lambda: self._count(metrics))
+        memory.metrics.before_read(lambda: self._count(memory.metrics))
 
     @property
     def on(self) -> bool:

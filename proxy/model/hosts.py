@@ -14,3 +14,8 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_everywhere(host: str) -> bool:
+    """Tell whether who listens on `host` is reached by every address of the machine."""
+    return host in {"0.0.0.0", "::", ""}  # noqa: S104 - recognised, not bound

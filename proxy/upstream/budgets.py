@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from cachetools import TTLCache
 
-from proxy.core.ports import Allowance, Clock
+from proxy.core.ports import Clock
+from proxy.core.probe_ports import Allowance
 from proxy.model.rule import CacheRule
 from proxy.telemetry.metrics import Metrics
 

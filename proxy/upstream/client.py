@@ -13,7 +13,8 @@ from aiohttp.abc import AbstractResolver
 from proxy.config.settings import UpstreamSettings
 from proxy.core.buckets import Sleep
 from proxy.core.fills.transfer import DiscontinuityError
-from proxy.core.ports import Access, BlobBody, Clock, FetchedManifest, ManifestHead, Probe, Sample
+from proxy.core.ports import BlobBody, Clock, FetchedManifest, ManifestHead
+from proxy.core.probe_ports import Access, Probe, Sample
 from proxy.core.registry.secrets.ports import SecretLogins
 from proxy.core.single_flight import SingleFlight
 from proxy.core.tasks import Tasks

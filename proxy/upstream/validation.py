@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from proxy.core.ports import Access, Allowance, Clock, Probe, Sample
+from proxy.core.ports import Clock
+from proxy.core.probe_ports import Access, Allowance, Probe, Sample
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.reference import RepositoryName
 from proxy.model.rule import CacheRule, Remote

@@ -10,15 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from proxy.core.ports import (
-    BlobStore,
-    DigestMismatchError,
-    OpenUpload,
-    UploadBusyError,
-    UploadRecord,
-    UploadStore,
-    UploadUnknownError,
-)
+from proxy.core.ports import BlobStore, DigestMismatchError
+from proxy.core.upload_ports import OpenUpload, UploadBusyError, UploadRecord, UploadStore, UploadUnknownError
 from proxy.model.digest import Digest
 from proxy.model.principal import ANONYMOUS, Principal
 from proxy.model.reference import RepositoryName

@@ -22,6 +22,7 @@ from proxy.config.schema import Kind, Setting, settings_of, shape
 from proxy.config.settings import LIVE
 from proxy.config.values import format_duration, format_size
 from proxy.model.errors import ErrorCode, UpstreamFailure
+from proxy.telemetry.exposition import WORKER_UP, WORKER_UP_MEANING
 from proxy.telemetry.metrics import Durations, Metrics
 from tests.docs import compatibility, matrix
 
@@ -213,6 +214,7 @@ def metrics() -> str:
         names = (metric.label,) if isinstance(metric, Durations) else metric._labelnames  # noqa: SLF001 - no other way
         labels = ", ".join(f"`{label}`" for label in names)
         rows.append((f"`{name}`", described.type, labels or "-", described.documentation))
+    rows.append((f"`{WORKER_UP}`", "gauge", "`worker`", WORKER_UP_MEANING))
     return "\n".join(
         [
             NOTE,

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import yaml
 
-from proxy.config.settings import RuleSettings
+from proxy.config.rules import RuleSettings
 from proxy.upstream.kinds import KINDS, Rate, Referrers, RegistryKind, kind_of
 from tests.docs.reference import DOCS
 

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import trustme
 
-from proxy.config.settings import UpstreamSettings, parse_upstream
+from proxy.config.addresses import parse_upstream
+from proxy.config.settings import UpstreamSettings
 from proxy.core.ports import Clock
 from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.digest import Digest

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.rules import Address, RuleSet
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.patterns import NamePattern

@@ -15,11 +15,12 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 from proxy.config.settings import UploadSettings
 from proxy.core.admission import Admission
 from proxy.core.policy import Policy
-from proxy.core.ports import BlobStore, UploadStore
+from proxy.core.ports import BlobStore
 from proxy.core.registry.creation import RepositoryCreator
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.repositories import RepositoryService
 from proxy.core.rules import Address, Resolution, RuleBook, RuleSet
+from proxy.core.upload_ports import UploadStore
 from proxy.core.uploads import Chunk, UploadRangeError, UploadService
 from proxy.model.chunk import ChunkRange
 from proxy.model.digest import Digest

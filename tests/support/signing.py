@@ -1,5 +1,6 @@
 """Requests to the AWS APIs, signed by botocore at any time one likes."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from multidict import CIMultiDict
 
+from proxy.http.aws.claims import Claim, read_claim
 from proxy.http.trace import TRACE, Trace
 from proxy.model.access_keys import AccessKey
 from proxy.model.principal import Principal
@@ -62,6 +64,12 @@ class Sent:
         request[TRACE] = Trace("id", 0.0, "192.0.2.7", origin)
         return request
 
+    def claim(self) -> Claim:
+        """Return what the request claims of its signature."""
+        claim = read_claim(self.received())
+        assert claim is not None
+        return claim
+
 
 @dataclass(frozen=True)
 class Signer:
@@ -108,3 +116,11 @@ class Signer:
 def _text(fields: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str, str]]:
     for name, value in fields:
         yield name, value.decode() if isinstance(value, bytes) else value
+
+
+def reclaimed(sent: Sent, **changed: str) -> Sent:
+    """Return the request with parts of its Authorization replaced, or removed where they are ""."""
+    parts = dict(re.findall(r"(\w+)=([^, ]+)", sent.headers["Authorization"])) | changed
+    told = ", ".join(f"{name}={value}" for name, value in parts.items() if value)
+    sent.headers["Authorization"] = f"AWS4-HMAC-SHA256 {told}"
+    return sent

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from proxy.core.ports import UploadBusyError, UploadRecord, UploadStore
 from proxy.core.rules import Resolution
+from proxy.core.upload_ports import UploadBusyError, UploadRecord, UploadStore
 from proxy.model.digest import Digest
 from proxy.model.principal import ANONYMOUS
 from proxy.model.reference import RepositoryName

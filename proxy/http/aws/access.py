@@ -36,8 +36,9 @@ REFUSALS: Final = frozenset(
 )
 """The errors of who is not known, and of who may not."""
 
-# What IAM calls the upstream being asked (as on the distribution API).
-_FIRST_PULL: Final = "ecr:BatchImportUpstreamImage"
+FIRST_PULL: Final = "ecr:BatchImportUpstreamImage"
+"""What IAM calls the upstream being asked (as on the distribution API)."""
+
 _EVERYTHING: Final = "*"
 _ARN = re.compile(r"arn:[^:]*:ecr:[^:]*:[^:]*:repository/(?P<name>.*)", re.DOTALL)
 # What a request is about, for the log: the first of these that it has.
@@ -101,7 +102,8 @@ class Guard:
             return call
         names = named(given)
         if operation.lists and not names:
-            return replace(call, visible=partial(self.authorizer.visible, call.caller, operation=name))
+            visible = partial(self.authorizer.visible, call.caller, operation=name)
+            return replace(call, visible=visible, spans=await self.authorizer.spans(call.caller, name))
         places = [(text, place) for text in names for place in self._places(text)] or [("", _Place())]
         if len(names) == 1:
             meant = places[0][1]
@@ -111,7 +113,7 @@ class Guard:
             if not await self._permits(call, operation.action, name, place):
                 raise _denied(call, name, text)
         asked = [place for _, place in places if place.rule is not None]
-        fetches = [await self._permits(call, Action.FIRST_PULL, _FIRST_PULL, place) for place in asked]
+        fetches = [await self._permits(call, Action.FIRST_PULL, FIRST_PULL, place) for place in asked]
         return replace(call, may_fetch=all(fetches), tickets=self.tickets)
 
     def count(self, caller: Caller) -> None:
@@ -166,6 +168,14 @@ def note(trace: Trace, name: str, operation: Operation, given: Given) -> None:
     """Tell log and audit trail what a request is about to do."""
     trace.operation, trace.action = name, operation.action
     trace.name = next((str(given[member]) for member in _SUBJECTS if member in given), None)
+    trace.content = _content(given)
+
+
+def _content(given: Given) -> str | None:
+    """Return which images or layers a request is about."""
+    images = given.get("imageIds", [given])
+    found = [one.get("imageTag") or one.get("imageDigest") or one.get("layerDigest") for one in images]
+    return ", ".join((*filter(None, found), *given.get("layerDigests", ()))) or None
 
 
 def _denied(call: ApiCall, name: str, repository: str) -> ApiError:

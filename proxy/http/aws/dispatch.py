@@ -15,13 +15,13 @@ from proxy.core.registry.administration import Administration
 from proxy.core.translation import FetchRefusedError
 from proxy.http import body
 from proxy.http.aws import ecr, errors, secretsmanager
-from proxy.http.aws.access import REFUSALS, Guard, note
+from proxy.http.aws.access import FIRST_PULL, REFUSALS, Guard, note
 from proxy.http.aws.claims import is_presigned, is_signed
 from proxy.http.aws.operations import ApiCall, Operation, State
 from proxy.http.aws.protocol import CONTENT_TYPE, Codec
 from proxy.http.aws.sts import identity
 from proxy.http.forwarded import is_host
-from proxy.http.trace import TRACE, Trace
+from proxy.http.trace import TRACE, OtherKind, Trace, Withheld
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.errors import ErrorCode, ProxyError
 from proxy.model.hosts import is_loopback
@@ -42,7 +42,7 @@ _LARGE: Final[Mapping[str, int]] = {"UploadLayerPart": 29 << 20, "PutImage": 17 
 class _Service:
     """A service that speaks AWS JSON. `fault` is its name for errors of its own."""
 
-    name: str
+    name: OtherKind
     codec: Codec
     operations: Mapping[str, Operation]
     fault: ApiErrorCode
@@ -69,9 +69,9 @@ class Api:
         self._public_url = public_url
         self._guard = guard
         known = (
-            _Service("ecr", Codec("ecr"), ecr.OPERATIONS, ApiErrorCode.ServerException),
+            _Service(OtherKind.ECR, Codec("ecr"), ecr.OPERATIONS, ApiErrorCode.ServerException),
             _Service(
-                "secretsmanager",
+                OtherKind.SECRETS_MANAGER,
                 Codec("secretsmanager"),
                 secretsmanager.OPERATIONS,
                 ApiErrorCode.InternalServiceError,
@@ -84,7 +84,7 @@ class Api:
         trace, call, targets = request[TRACE], self._call(request), request.headers.getall(_TARGET, [])
         asked = request.content_type == _FORM or request.method == hdrs.METH_GET or is_presigned(request)
         query = asked and not targets
-        trace.kind = "sts" if query else "aws"
+        trace.kind = OtherKind.STS if query else OtherKind.AWS
         try:
             return await (self._answer_query(request, call) if query else self._answer(request, call, targets))
         except (ApiError, ProxyError) as raised:
@@ -114,6 +114,7 @@ class Api:
             trace.refused = isinstance(error.__cause__, FetchRefusedError)
             raise
         except (ProxyError, StorageFullError, RepositoryUnknownError) as error:
+            trace.refused = isinstance(error, FetchRefusedError)
             raise errors.translate(error, service.fault, service.codec.exceptions(name)) from error
         except Exception as error:
             _log.exception("request.failed", kind=service.name, reference=name, request_id=call.request_id)
@@ -161,7 +162,10 @@ class Api:
         await call.services.rules.refresh()
         if self._guard is not None:
             call = await self._guard.authorize(call, known_as, operation, given, trace)
-        return service.codec.encode(name, await operation.handler(call, given))
+        answer = await operation.handler(call, given)
+        if call.withheld:
+            trace.withheld = Withheld(FIRST_PULL, trace.repository or trace.name, ", ".join(call.withheld))
+        return service.codec.encode(name, answer)
 
     def _find(self, target: str) -> tuple[_Service, str]:
         prefix, _, name = target.partition(".")

@@ -1,7 +1,7 @@
 """What an operation of an AWS API is, to the surface that answers it."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +11,7 @@ from proxy.core.listings import Visible
 from proxy.core.registry.administration import Administration
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.model.access import Action
+from proxy.model.name_spans import ALL_NAMES, NameSpan
 from proxy.model.principal import Principal
 
 
@@ -20,7 +21,8 @@ class ApiCall:
 
     Unless `may_fetch`, nothing is asked of an upstream: the caller may have what is kept. `tickets` makes URLs that are
     good without credentials; None where none are needed. `visible` tells which repositories a list of all may
-    show; None where all are.
+    show, of those in `spans`; None where all are. A handler adds to `withheld` what the caller may not have of what it
+    answers all the same.
     """
 
     services: Administration
@@ -31,6 +33,8 @@ class ApiCall:
     may_fetch: bool = True
     tickets: BearerTokens | None = None
     visible: Visible | None = None
+    spans: Sequence[NameSpan] = ALL_NAMES
+    withheld: list[str] = field(default_factory=list)
 
     @property
     def principal(self) -> Principal:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from proxy.core.ports import OpenUpload, UploadRecord
+from proxy.core.upload_ports import OpenUpload, UploadRecord
 from proxy.model.digest import Digest
 from proxy.storage.blobs.folders import DurableFolders
 from proxy.storage.errors import writing

@@ -5,14 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from proxy.core.ports import (
-    DigestMismatchError,
-    OpenUpload,
-    StorageFullError,
-    UploadBusyError,
-    UploadRecord,
-    UploadUnknownError,
-)
+from proxy.core.ports import DigestMismatchError, StorageFullError
+from proxy.core.upload_ports import OpenUpload, UploadBusyError, UploadRecord, UploadUnknownError
 from proxy.model.digest import Digest
 from proxy.storage.blobs.memory import MemoryBlobStore
 from proxy.storage.uploads.record import new_id

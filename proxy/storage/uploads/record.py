@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from proxy.core.ports import UploadRecord
+from proxy.core.upload_ports import UploadRecord
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 

@@ -20,7 +20,8 @@ from uuid import UUID
 
 import structlog
 
-from proxy.core.ports import DigestMismatchError, UploadBusyError, UploadRecord, UploadUnknownError
+from proxy.core.ports import DigestMismatchError
+from proxy.core.upload_ports import UploadBusyError, UploadRecord, UploadUnknownError
 from proxy.model.digest import Digest, Hasher
 from proxy.storage.blobs.folders import DurableFolders, sync_folder
 from proxy.storage.blobs.upload import put_in_place

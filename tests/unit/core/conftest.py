@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.config.settings import UploadSettings, parse_upstream
+from proxy.config.addresses import parse_upstream
+from proxy.config.settings import UploadSettings
 from proxy.core.blobs import BlobService
 from proxy.core.contents import ManifestContents
 from proxy.core.listings import ListingService
@@ -18,6 +19,7 @@ from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.rules import Address, Resolution, RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory
 from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.reference import parse_repository
 from proxy.model.rule import CacheRule
@@ -65,9 +67,10 @@ class Bench:
         self.upstreams = upstreams = Upstreams(
             self.upstream, self.tasks, self.clock, self.policy, self.metrics, Offloader()
         )
-        self.contents = ManifestContents(self.metadata, self.store)
+        memory = ContentMemory(64 << 20, self.metrics)
+        self.contents = ManifestContents(self.metadata, self.store, memory)
         self.manifests = ManifestService(self.metadata, self.contents, upstreams)
-        self.blobs = BlobService(self.metadata, self.store, self.fills, upstreams)
+        self.blobs = BlobService(self.metadata, self.store, self.fills, upstreams, memory)
         self.listings = ListingService(self.metadata, upstreams)
         self.book = RuleBook(RuleSet(self.rules))
         services = writing(

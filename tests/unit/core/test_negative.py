@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.negative import Asked, Refusals
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.reference import RepositoryName

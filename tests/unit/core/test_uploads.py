@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.config.settings import UploadSettings
-from proxy.core.ports import OpenUpload, StorageFullError, UploadRecord
+from proxy.core.ports import StorageFullError
 from proxy.core.rules import Resolution
+from proxy.core.upload_ports import OpenUpload, UploadRecord
 from proxy.core.uploads import Chunk, UploadRangeError, UploadStatus
 from proxy.model.chunk import ChunkRange
 from proxy.model.digest import Digest

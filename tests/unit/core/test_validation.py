@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.policy import Policy
-from proxy.core.ports import Access, Allowance, Probe, Sample
+from proxy.core.probe_ports import Access, Allowance, Probe, Sample
 from proxy.core.rules import RuleSet
 from proxy.core.validation import DOCKER_HUB_PREVIEW, LATEST, RuleValidator, explain, find_sample, judge
 from proxy.model.credentials import SecretSource, UserPassword

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.freshness import Span
 from proxy.core.rules import Address, Resolution, RuleSet
 from proxy.core.warm import ContentMemory, WarmAnswers
@@ -41,13 +41,8 @@ def changes() -> Changes:
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
 def warm(changes: Changes, metrics: Metrics) -> WarmAnswers[str]:
-    return WarmAnswers("manifest", changes, ContentMemory(1 << 20, metrics), metrics)
+    return WarmAnswers("manifest", changes, ContentMemory(1 << 20, metrics))
 
 
 def keep(warm: WarmAnswers[str], resolution: Resolution, reference: Tag | Digest = LATEST) -> None:
@@ -131,7 +126,7 @@ def test_whether_the_caller_may_cause_a_fetch_makes_no_difference(warm: WarmAnsw
 
 
 def test_content_that_went_takes_its_answers_along(changes: Changes) -> None:
-    memory = ContentMemory(10_000)
+    memory = ContentMemory(10_000, Metrics())
     warm: WarmAnswers[str] = WarmAnswers("manifest", changes, memory)
     keep(warm, resolve())
     memory.put(Digest.of(b"large"), bytes(9_995))
@@ -165,7 +160,7 @@ def test_memory_lets_go_of_what_was_not_asked_for_the_longest(metrics: Metrics) 
 
 
 def test_answers_that_were_not_asked_for_the_longest_go_first(changes: Changes) -> None:
-    warm: WarmAnswers[str] = WarmAnswers("manifest", changes, ContentMemory(3 * 4096))
+    warm: WarmAnswers[str] = WarmAnswers("manifest", changes, ContentMemory(3 * 4096, Metrics()))
     first, second, third, fourth = (Tag(f"v{number}") for number in range(4))
     for tag in (first, second, third):
         keep(warm, resolve(), tag)
@@ -176,7 +171,7 @@ def test_answers_that_were_not_asked_for_the_longest_go_first(changes: Changes) 
 
 
 def test_the_number_of_answers_is_bounded(changes: Changes) -> None:
-    warm: WarmAnswers[str] = WarmAnswers("manifest", changes, ContentMemory(40_000))
+    warm: WarmAnswers[str] = WarmAnswers("manifest", changes, ContentMemory(40_000, Metrics()))
     for number in range(1_000):
         keep(warm, resolve(), Tag(f"v{number}"))
 
@@ -186,7 +181,7 @@ def test_the_number_of_answers_is_bounded(changes: Changes) -> None:
 
 
 def test_no_memory_keeps_nothing(changes: Changes) -> None:
-    memory = ContentMemory(0)
+    memory = ContentMemory(0, Metrics())
     warm: WarmAnswers[str] = WarmAnswers("manifest", changes, memory)
     keep(warm, resolve())
 

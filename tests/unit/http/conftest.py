@@ -8,7 +8,8 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from pytest_aiohttp.plugin import AiohttpClient
 
-from proxy.config.settings import FillSettings, ServerSettings, UpstreamSettings, parse_upstream
+from proxy.config.addresses import parse_upstream
+from proxy.config.settings import FillSettings, ServerSettings, UpstreamSettings
 from proxy.core.blobs import BlobService
 from proxy.core.contents import ManifestContents
 from proxy.core.fills import Fills
@@ -19,6 +20,7 @@ from proxy.core.policy import Policy
 from proxy.core.rules import Resolution, RuleBook, RuleSet
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory
 from proxy.http.application import build_application
 from proxy.http.services import Services
 from proxy.model.digest import Digest
@@ -91,9 +93,10 @@ async def stack(clock: FakeClock, store: MemoryBlobStore) -> AsyncIterator[Stack
         upstreams = Upstreams(upstream, tasks, clock, Policy(), metrics, Offloader())
         partials, filling, asking = MemoryPartialStore(store), FillSettings(), UpstreamSettings()
         fills = CountedFills(Fills(partials, store, tasks, clock, filling, asking, 0, metrics))
-        rules, contents = RuleBook(RuleSet(RULES)), ManifestContents(metadata, store)
+        memory = ContentMemory(64 << 20, metrics)
+        rules, contents = RuleBook(RuleSet(RULES)), ManifestContents(metadata, store, memory)
         manifests = ManifestService(metadata, contents, upstreams)
-        blobs = BlobService(metadata, store, fills, upstreams)
+        blobs = BlobService(metadata, store, fills, upstreams, memory)
         stores = (metadata, store, MemoryUploadStore(store, clock.now))
         services = Services(
             rules=rules,

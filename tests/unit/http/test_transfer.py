@@ -45,11 +45,6 @@ Serve = Callable[[Body, int], Awaitable[tuple[str, int]]]
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
 def lifecycle() -> Lifecycle:
     return Lifecycle()
 

@@ -15,13 +15,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from proxy.core.ports import (
-    DigestMismatchError,
-    StorageFullError,
-    UploadBusyError,
-    UploadRecord,
-    UploadUnknownError,
-)
+from proxy.core.ports import DigestMismatchError, StorageFullError
+from proxy.core.upload_ports import UploadBusyError, UploadRecord, UploadUnknownError
 from proxy.model.digest import Digest
 from proxy.model.principal import ANONYMOUS
 from proxy.model.reference import RepositoryName
@@ -33,6 +28,7 @@ from proxy.storage.uploads.hashing import HashStates
 from proxy.storage.uploads.session import Session
 from tests.support.background import started
 from tests.support.limits import largest_file
+from tests.support.processes import open_descriptors
 from tests.support.uploads import Calls, Pause, append, begun, commit, size, taken
 
 MIB = 1 << 20
@@ -45,10 +41,6 @@ def store(layout: Layout, threads: Threads) -> FilesystemUploadStore:
 
 def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if not path.is_dir()}
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one entry a descriptor, not paths
 
 
 async def test_an_upload_is_two_files_and_then_one_read_only_blob(store: FilesystemUploadStore, layout: Layout) -> None:

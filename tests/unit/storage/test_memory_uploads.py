@@ -4,7 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from proxy.core.ports import StorageFullError, UploadRecord
+from proxy.core.ports import StorageFullError
+from proxy.core.upload_ports import UploadRecord
 from proxy.model.digest import Digest
 from proxy.model.principal import ANONYMOUS
 from proxy.model.reference import RepositoryName

@@ -1,11 +1,12 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
 from proxy.config.settings import UpstreamSettings
@@ -15,6 +16,7 @@ from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.retries import Retries
 from tests.support.clock import FakeClock
+from tests.support.upstream_registry import TokenServer
 from tests.support.upstream_server import UpstreamServer
 
 HOSTS = (
@@ -44,14 +46,38 @@ Opener = Callable[..., Awaitable[UpstreamClient]]
 
 
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[UpstreamServer]:
     async with UpstreamServer(HOSTS, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def silent_registry(server: UpstreamServer) -> Iterator[None]:
+    """Let ``registry.example.com`` take requests and answer none as long as the test runs."""
+    over = asyncio.Event()
+
+    async def wait(_: web.BaseRequest) -> web.StreamResponse:
+        await over.wait()
+        return web.Response()
+
+    server.script("registry.example.com", wait)
+    yield
+    # The server ends after this, and waits for its handlers.
+    over.set()
+
+
+@pytest.fixture(autouse=True)
+def alice(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The password of `ALICE`, where rules look for it."""
+    password = "wonder:land"
+    monkeypatch.setenv("ALICE_PASSWORD", password)
+    return password
+
+
+@pytest.fixture
+def tokens(server: UpstreamServer, clock: FakeClock, alice: str) -> TokenServer:
+    """The token server of ``registry.example.com``: everyone may pull ``team/open``, alice all."""
+    return TokenServer(server, "auth.example.com", clock, "registry", {"team/open"}, {"alice": alice})
 
 
 @pytest.fixture

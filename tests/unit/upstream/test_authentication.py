@@ -9,30 +9,17 @@ from aiohttp import web
 
 from proxy.model.credentials import DockerConfig, SecretSource, UserPassword
 from proxy.model.errors import UpstreamError, UpstreamFailure
-from proxy.model.reference import Tag
 from proxy.model.rule import Remote
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 from tests.support.clock import FakeClock
 from tests.support.upstream_registry import FakeRegistry, TokenServer, manifest_bytes
-from tests.support.upstream_rules import counted, remote_of
+from tests.support.upstream_rules import ALICE, LATEST, counted, failure_of, remote_of
 from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
 from tests.support.virtual_hosts import Handler
 
 REGISTRY, AUTH = "registry.example.com", "auth.example.com"
-LATEST = Tag("latest")
-ALICE = UserPassword("alice", SecretSource(env="ALICE_PASSWORD"))
 OPEN, SECRET = remote_of(REGISTRY, "team/open"), remote_of(REGISTRY, "team/secret")
-
-
-@pytest.fixture(autouse=True)
-def _password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALICE_PASSWORD", "wonder:land")
-
-
-@pytest.fixture
-def tokens(server: UpstreamServer, clock: FakeClock) -> TokenServer:
-    return TokenServer(server, AUTH, clock, "registry", {"team/open"}, {"alice": "wonder:land"})
 
 
 @pytest.fixture
@@ -45,12 +32,6 @@ def registry(server: UpstreamServer, tokens: TokenServer) -> FakeRegistry:
 
 def with_alice(remote: Remote, prefix: str = "up") -> Remote:
     return remote_of(REGISTRY, remote.repository, prefix=prefix, credentials=ALICE)
-
-
-async def failure_of(client: UpstreamClient, remote: Remote) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        await client.get_manifest(remote, LATEST, retry=False)
-    return caught.value
 
 
 async def test_an_anonymous_token_is_got_once_and_used_again(

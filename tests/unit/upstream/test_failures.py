@@ -12,29 +12,20 @@ from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError, UpstreamFailure
 from proxy.model.media_types import OCI_MANIFEST
-from proxy.model.reference import Tag
-from proxy.model.rule import Remote
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.retries import ATTEMPTS
 from tests.support.clock import FakeClock
 from tests.support.upstream_dns import Lookup
 from tests.support.upstream_registry import FakeRegistry, Storage, TokenServer, manifest_bytes
-from tests.support.upstream_rules import counted, remote_of
+from tests.support.upstream_rules import LATEST, counted, failure_of, remote_of
 from tests.support.upstream_server import UpstreamServer, answering, failing
 from tests.support.virtual_hosts import Handler
 from tests.unit.upstream.conftest import Opener
 
 REGISTRY = "registry.example.com"
 REMOTE = remote_of(REGISTRY)
-LATEST = Tag("latest")
 CONTENT = answering(200, manifest_bytes(), content_type=OCI_MANIFEST)
-
-
-async def failure_of(client: UpstreamClient, remote: Remote = REMOTE, *, retry: bool = False) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        await client.get_manifest(remote, LATEST, retry=retry)
-    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -55,7 +46,7 @@ async def test_statuses_mean_what_they_say(
     client: UpstreamClient, server: UpstreamServer, handler: Handler, failure: UpstreamFailure
 ) -> None:
     server.script(REGISTRY, handler)
-    assert (await failure_of(client)).failure is failure
+    assert (await failure_of(client, REMOTE)).failure is failure
 
 
 @pytest.mark.parametrize(
@@ -75,7 +66,7 @@ async def test_the_time_to_wait_is_read_from_header_or_message(
     client: UpstreamClient, server: UpstreamServer, headers: Mapping[str, str], message: str, seconds: float
 ) -> None:
     server.script(REGISTRY, failing(429, "TOOMANYREQUESTS", message, headers))
-    assert (await failure_of(client)).retry_after == seconds
+    assert (await failure_of(client, REMOTE)).retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -96,7 +87,7 @@ async def test_a_time_that_is_absent_senseless_or_tiny_is_a_second_or_so(
     client: UpstreamClient, server: UpstreamServer, headers: Mapping[str, str], message: str
 ) -> None:
     server.script(REGISTRY, failing(429, "TOOMANYREQUESTS", message, headers))
-    waits = {(await failure_of(client)).retry_after for _ in range(4)}
+    waits = {(await failure_of(client, REMOTE)).retry_after for _ in range(4)}
     assert all(wait is not None and 1 <= wait <= 1.5 for wait in waits)
     assert len(waits) > 1  # those who were refused together come back apart
 
@@ -114,7 +105,7 @@ async def test_docker_hub_without_a_time_is_left_alone_for_a_minute(
 async def test_no_body_of_an_upstream_gets_into_a_message(client: UpstreamClient, server: UpstreamServer) -> None:
     for status in (400, 401, 403, 404, 429, 500):
         server.script(REGISTRY, failing(status, "CODE", "internal-secret"), times=1)
-        error = await failure_of(client)
+        error = await failure_of(client, REMOTE)
         assert "internal-secret" not in f"{error.message} {error.debug}"
 
 
@@ -128,7 +119,7 @@ async def test_an_endless_error_body_is_not_read_to_its_end(client: UpstreamClie
         return response
 
     server.script(REGISTRY, endless)
-    assert (await failure_of(client)).failure is UpstreamFailure.GARBAGE
+    assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.GARBAGE
 
 
 class TestConnecting:
@@ -136,17 +127,17 @@ class TestConnecting:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             client = await connect(connect_to={REGISTRY: f"127.0.0.1:{unused.getsockname()[1]}"})
-            assert (await failure_of(client)).failure is UpstreamFailure.UNREACHABLE
+            assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.UNREACHABLE
         labels = {"rule": "up", "kind": "manifest", "status": "unreachable"}
         assert counted(metrics, "pullthrough_upstream_requests_total", **labels) == 1
 
     async def test_a_name_that_does_not_exist_is_unreachable(self, connect: Opener) -> None:
-        error = await failure_of(await connect(Lookup([]), connect_to={}))
+        error = await failure_of(await connect(Lookup([]), connect_to={}), REMOTE)
         assert error.failure is UpstreamFailure.UNREACHABLE
         assert "cannot be resolved" in error.message
 
     async def test_a_certificate_of_strangers_is_refused_and_the_key_named(self, connect: Opener) -> None:
-        error = await failure_of(await connect(ca_file=None))
+        error = await failure_of(await connect(ca_file=None), REMOTE)
         assert error.failure is UpstreamFailure.UNREACHABLE
         assert "`ca_file`" in error.message
 
@@ -154,7 +145,7 @@ class TestConnecting:
         server.script(REGISTRY, CONTENT)
         client = await connect(ca_file=None)
         await client.get_manifest(remote_of(REGISTRY, ca_file=server.ca_file), LATEST, retry=False)
-        assert (await failure_of(client)).failure is UpstreamFailure.UNREACHABLE
+        assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.UNREACHABLE
 
     @pytest.mark.parametrize("content", [None, b"no certificate"])
     async def test_a_file_of_authorities_that_cannot_be_used_is_named(
@@ -183,29 +174,15 @@ class TestConnecting:
             remote = remote_of(f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}")
             assert (await failure_of(client, remote)).failure is UpstreamFailure.GARBAGE
 
-    async def test_headers_that_never_come_time_out(self, server: UpstreamServer, connect: Opener) -> None:
-        over = asyncio.Event()
-
-        async def silent(_: web.BaseRequest) -> web.StreamResponse:
-            await over.wait()
-            return web.Response()
-
-        server.script(REGISTRY, silent)
+    @pytest.mark.usefixtures("silent_registry")
+    async def test_headers_that_never_come_time_out(self, connect: Opener) -> None:
         client = await connect(header_timeout=timedelta(milliseconds=50))
-        assert (await failure_of(client)).failure is UpstreamFailure.TIMEOUT
-        over.set()
+        assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.TIMEOUT
 
-    async def test_the_budget_bounds_everything_together(self, server: UpstreamServer, connect: Opener) -> None:
-        over = asyncio.Event()
-
-        async def silent(_: web.BaseRequest) -> web.StreamResponse:
-            await over.wait()
-            return web.Response()
-
-        server.script(REGISTRY, silent)
+    @pytest.mark.usefixtures("silent_registry")
+    async def test_the_budget_bounds_everything_together(self, connect: Opener) -> None:
         client = await connect(budget=timedelta(milliseconds=80))
-        assert (await failure_of(client, retry=True)).failure is UpstreamFailure.TIMEOUT
-        over.set()
+        assert (await failure_of(client, REMOTE, retry=True)).failure is UpstreamFailure.TIMEOUT
 
 
 class TestOffline:
@@ -226,7 +203,7 @@ class TestOffline:
         assert server.journal == []
 
     async def test_no_request_is_made_when_the_server_is_offline(self, server: UpstreamServer, connect: Opener) -> None:
-        assert (await failure_of(await connect(offline=True))).failure is UpstreamFailure.OFFLINE
+        assert (await failure_of(await connect(offline=True), REMOTE)).failure is UpstreamFailure.OFFLINE
         assert server.journal == []
 
 
@@ -241,12 +218,12 @@ class TestRetries:
 
     async def test_attempts_end(self, client: UpstreamClient, server: UpstreamServer) -> None:
         server.script(REGISTRY, answering(503))
-        assert (await failure_of(client, retry=True)).failure is UpstreamFailure.SERVER_ERROR
+        assert (await failure_of(client, REMOTE, retry=True)).failure is UpstreamFailure.SERVER_ERROR
         assert len(server.journal) == ATTEMPTS
 
     async def test_nothing_is_repeated_unless_permitted(self, client: UpstreamClient, server: UpstreamServer) -> None:
         server.script(REGISTRY, answering(503))
-        await failure_of(client)
+        await failure_of(client, REMOTE)
         assert len(server.journal) == 1
 
     @pytest.mark.parametrize("handler", [answering(404), answering(403), failing(401, "UNAUTHORIZED"), answering(400)])
@@ -254,14 +231,14 @@ class TestRetries:
         self, client: UpstreamClient, server: UpstreamServer, handler: Handler
     ) -> None:
         server.script(REGISTRY, handler)
-        await failure_of(client, retry=True)
+        await failure_of(client, REMOTE, retry=True)
         assert len(server.journal) == 1
 
     async def test_a_rate_without_a_time_is_tried_again_more_and_more_slowly(
         self, client: UpstreamClient, server: UpstreamServer, pauses: list[float]
     ) -> None:
         server.script(REGISTRY, answering(429))
-        assert (await failure_of(client, retry=True)).failure is UpstreamFailure.RATE_LIMITED
+        assert (await failure_of(client, REMOTE, retry=True)).failure is UpstreamFailure.RATE_LIMITED
         assert len(server.journal) == ATTEMPTS
         assert all(pause >= least for pause, least in zip(pauses, (1, 1, 2), strict=True))
 
@@ -273,7 +250,7 @@ class TestRetries:
             server.script(REGISTRY, answering(status, headers={"Retry-After": wait}), times=1)
             server.script(REGISTRY, CONTENT, times=attempts - 1)
             if attempts == 1:
-                await failure_of(client, retry=True)
+                await failure_of(client, REMOTE, retry=True)
             else:
                 await client.get_manifest(REMOTE, LATEST, retry=True)
         assert pauses == [3.0, 3.0][: 2 * (attempts - 1)]
@@ -287,14 +264,14 @@ class TestBreaker:
         server.script(REGISTRY, answering(500), times=4)
         server.script(REGISTRY, CONTENT)
         for _ in range(3):
-            assert (await failure_of(client)).failure is UpstreamFailure.SERVER_ERROR
+            assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.SERVER_ERROR
         assert counted(metrics, "pullthrough_breaker_open", host=REGISTRY) == 1
-        error = await failure_of(client)
+        error = await failure_of(client, REMOTE)
         assert error.failure is UpstreamFailure.CIRCUIT_OPEN
         assert error.retry_after == 30.0
         clock.advance(31)
-        assert (await failure_of(client)).failure is UpstreamFailure.SERVER_ERROR
-        assert (await failure_of(client)).failure is UpstreamFailure.CIRCUIT_OPEN
+        assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.SERVER_ERROR
+        assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.CIRCUIT_OPEN
         assert len(server.journal) == 4
         clock.advance(31)
         await client.get_manifest(REMOTE, LATEST, retry=False)
@@ -304,7 +281,7 @@ class TestBreaker:
     async def test_only_one_request_probes(self, server: UpstreamServer, connect: Opener, clock: FakeClock) -> None:
         client = await connect(breaker_failures=1)
         server.script(REGISTRY, answering(500), times=1)
-        await failure_of(client)
+        await failure_of(client, REMOTE)
         clock.advance(31)
         arrived, released = asyncio.Event(), asyncio.Event()
 
@@ -317,7 +294,7 @@ class TestBreaker:
         async with asyncio.TaskGroup() as group:
             probe = group.create_task(client.get_manifest(REMOTE, LATEST, retry=False))
             await arrived.wait()
-            assert (await failure_of(client)).failure is UpstreamFailure.CIRCUIT_OPEN
+            assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.CIRCUIT_OPEN
             released.set()
         assert probe.result().raw
 
@@ -326,7 +303,7 @@ class TestBreaker:
     ) -> None:
         client = await connect(breaker_failures=1)
         server.script(REGISTRY, answering(500), times=1)
-        await failure_of(client)
+        await failure_of(client, REMOTE)
         clock.advance(31)
         arrived = asyncio.Event()
 
@@ -350,14 +327,14 @@ class TestBreaker:
         client = await connect(breaker_failures=2)
         server.script(REGISTRY, answering(status))
         for _ in range(4):
-            assert (await failure_of(client)).failure is not UpstreamFailure.CIRCUIT_OPEN
+            assert (await failure_of(client, REMOTE)).failure is not UpstreamFailure.CIRCUIT_OPEN
 
     async def test_a_success_in_between_starts_the_count_again(self, server: UpstreamServer, connect: Opener) -> None:
         client = await connect(breaker_failures=2)
         for _ in range(3):
             server.script(REGISTRY, answering(502), times=1)
             server.script(REGISTRY, CONTENT, times=1)
-            assert (await failure_of(client)).failure is UpstreamFailure.SERVER_ERROR
+            assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.SERVER_ERROR
             await client.get_manifest(REMOTE, LATEST, retry=False)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.upstream.kinds import GENERIC, KINDS, Rate, Referrers, host_fits, is_shared, kind_of
 
 

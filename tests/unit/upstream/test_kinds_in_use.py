@@ -5,30 +5,21 @@ import json
 import pytest
 from aiohttp import web
 
-from proxy.model.credentials import SecretSource, UserPassword
 from proxy.model.digest import Digest
 from proxy.model.errors import UpstreamError, UpstreamFailure
-from proxy.model.reference import Tag
 from proxy.model.rule import Remote
 from proxy.upstream.client import UpstreamClient
 from tests.support.clock import FakeClock
 from tests.support.upstream_dns import Lookup
 from tests.support.upstream_registry import FakeRegistry, TokenServer, manifest_bytes
-from tests.support.upstream_rules import remote_of
+from tests.support.upstream_rules import ALICE, LATEST, remote_of
 from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
 from tests.support.virtual_hosts import Handler
 from tests.unit.upstream.conftest import Opener
 
-LATEST = Tag("latest")
 SUBJECT = Digest.of(b"subject")
-ALICE = UserPassword("alice", SecretSource(env="ALICE_PASSWORD"))
 GITLAB, K8S, BEHIND, NVIDIA = "registry.gitlab.com", "registry.k8s.io", "us-west1-docker.pkg.dev", "nvcr.io"
 BANNED = answering(403, b"Forbidden\n", content_type="text/plain")
-
-
-@pytest.fixture(autouse=True)
-def _password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALICE_PASSWORD", "wonder:land")
 
 
 async def failure_of(client: UpstreamClient, remote: Remote, *, head: bool = False) -> UpstreamError:

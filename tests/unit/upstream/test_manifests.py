@@ -11,13 +11,12 @@ from proxy.model.reference import Tag
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.client import UpstreamClient
 from tests.support.upstream_registry import FakeRegistry, manifest_bytes
-from tests.support.upstream_rules import counted, remote_of
+from tests.support.upstream_rules import LATEST, counted, failure_of, remote_of
 from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
 from tests.support.virtual_hosts import Handler
 
 REGISTRY = "registry.example.com"
 REMOTE = remote_of(REGISTRY)
-LATEST = Tag("latest")
 RAW = manifest_bytes()
 
 
@@ -26,12 +25,6 @@ def registry(server: UpstreamServer) -> FakeRegistry:
     registry = FakeRegistry(server, REGISTRY)
     registry.put_manifest("team/app", "latest", RAW)
     return registry
-
-
-async def failure_of(client: UpstreamClient, reference: Tag | Digest = LATEST) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        await client.get_manifest(REMOTE, reference, retry=False)
-    return caught.value
 
 
 async def test_a_manifest_comes_verbatim_with_its_digest(client: UpstreamClient, registry: FakeRegistry) -> None:
@@ -54,7 +47,7 @@ async def test_exchanges_and_bytes_are_counted(
 ) -> None:
     await client.get_manifest(REMOTE, LATEST, retry=False)
     registry.server.script(REGISTRY, answering(503), times=1)
-    await failure_of(client)
+    await failure_of(client, REMOTE)
     labels = {"rule": "up", "kind": "manifest"}
     assert counted(metrics, "pullthrough_upstream_requests_total", status="200", **labels) == 1
     assert counted(metrics, "pullthrough_upstream_requests_total", status="503", **labels) == 1
@@ -69,7 +62,7 @@ async def test_by_digest_the_bytes_must_match(
     assert (await client.get_manifest(REMOTE, digest, retry=False)).digest == digest
     lie = answering(200, manifest_bytes("other"), {"Docker-Content-Digest": str(digest)}, content_type=OCI_MANIFEST)
     registry.server.script(REGISTRY, lie)
-    assert (await failure_of(client, digest)).failure is UpstreamFailure.GARBAGE
+    assert (await failure_of(client, REMOTE, digest)).failure is UpstreamFailure.GARBAGE
     assert counted(metrics, "pullthrough_verify_failures_total", rule="up") == 1
 
 
@@ -116,14 +109,14 @@ async def test_anything_else_than_a_manifest_is_garbage(
     client: UpstreamClient, server: UpstreamServer, handler: Handler
 ) -> None:
     server.script(REGISTRY, handler)
-    assert (await failure_of(client)).failure is UpstreamFailure.GARBAGE
+    assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.GARBAGE
 
 
 async def test_a_manifest_without_length_is_bounded_too(client: UpstreamClient, server: UpstreamServer) -> None:
     server.script(
         REGISTRY, answering(200, b" " * ((8 << 20) + 1), {"Transfer-Encoding": "chunked"}, content_type=OCI_MANIFEST)
     )
-    assert (await failure_of(client)).failure is UpstreamFailure.GARBAGE
+    assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.GARBAGE
 
 
 async def test_a_head_tells_digest_type_and_size(client: UpstreamClient, registry: FakeRegistry) -> None:
@@ -173,7 +166,7 @@ async def test_a_registry_that_says_unknown_is_believed(
     client: UpstreamClient, server: UpstreamServer, code: str
 ) -> None:
     server.script(REGISTRY, failing(404, code))
-    error = await failure_of(client)
+    error = await failure_of(client, REMOTE)
     assert error.failure is UpstreamFailure.NOT_FOUND
     assert REGISTRY in error.message
 
@@ -192,7 +185,7 @@ async def test_a_registry_that_says_unknown_is_believed(
 )
 async def test_any_other_404_is_no_proof(client: UpstreamClient, server: UpstreamServer, handler: Handler) -> None:
     server.script(REGISTRY, handler)
-    assert (await failure_of(client)).failure is UpstreamFailure.GARBAGE
+    assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.GARBAGE
 
 
 @pytest.mark.parametrize(
@@ -230,7 +223,7 @@ async def test_a_registry_that_redirects_manifests_is_followed(client: UpstreamC
             REGISTRY, redirecting(f"https://other.example.org/v2/k8s/team/app/manifests/{name}"), containing=name
         )
     assert (await client.get_manifest(REMOTE, LATEST, retry=False)).raw == RAW
-    assert (await failure_of(client, Tag("absent"))).failure is UpstreamFailure.NOT_FOUND
+    assert (await failure_of(client, REMOTE, Tag("absent"))).failure is UpstreamFailure.NOT_FOUND
     with pytest.raises(UpstreamError) as caught:
         await client.head_manifest(REMOTE, Tag("absent"), retry=False)
     assert caught.value.failure is UpstreamFailure.NOT_FOUND

@@ -9,20 +9,13 @@ from proxy.model.reference import Tag
 from proxy.upstream.client import UpstreamClient
 from tests.support.upstream_dns import Lookup
 from tests.support.upstream_registry import FakeRegistry, manifest_bytes
-from tests.support.upstream_rules import remote_of
+from tests.support.upstream_rules import LATEST, failure_of, remote_of
 from tests.support.upstream_server import UpstreamServer, answering, redirecting
 from tests.unit.upstream.conftest import Opener
 
 REGISTRY, OTHER = "registry.example.com", "other.example.org"
-LATEST = Tag("latest")
 REMOTE = remote_of(REGISTRY)
 CONTENT = answering(200, manifest_bytes(), content_type=OCI_MANIFEST)
-
-
-async def failure_of(client: UpstreamClient) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        await client.get_manifest(REMOTE, LATEST, retry=False)
-    return caught.value
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -83,7 +76,7 @@ async def test_five_redirects_are_followed_and_no_more(client: UpstreamClient, s
     server.script(REGISTRY, CONTENT, times=1)
     await client.get_manifest(REMOTE, LATEST, retry=False)
     server.script(REGISTRY, redirecting("/again"))
-    assert (await failure_of(client)).failure is UpstreamFailure.GARBAGE
+    assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.GARBAGE
     assert len(server.journal) == 6 + 6
 
 
@@ -114,13 +107,13 @@ PRIVATE = [
 @pytest.mark.parametrize("location", PRIVATE)
 async def test_private_addresses_are_refused(client: UpstreamClient, server: UpstreamServer, location: str) -> None:
     server.script(REGISTRY, redirecting(location))
-    assert (await failure_of(client)).failure is UpstreamFailure.REFUSED_TARGET
+    assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.REFUSED_TARGET
     assert len(server.journal) == 1
 
 
 async def test_a_refusal_names_the_key_and_no_query(client: UpstreamClient, server: UpstreamServer) -> None:
     server.script(REGISTRY, redirecting("https://10.1.2.3/x?token=secret"))
-    message = (await failure_of(client)).message
+    message = (await failure_of(client, REMOTE)).message
     assert "`allow_private`" in message
     assert "10.1.2.3" in message
     assert "secret" not in message
@@ -129,12 +122,12 @@ async def test_a_refusal_names_the_key_and_no_query(client: UpstreamClient, serv
 @pytest.mark.parametrize("location", [f"http://{REGISTRY}/x", f"http://{OTHER}/x"])
 async def test_https_never_becomes_http(client: UpstreamClient, server: UpstreamServer, location: str) -> None:
     server.script(REGISTRY, redirecting(location))
-    assert (await failure_of(client)).failure is UpstreamFailure.REFUSED_TARGET
+    assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.REFUSED_TARGET
 
 
 async def test_a_user_name_in_a_location_is_refused(client: UpstreamClient, server: UpstreamServer) -> None:
     server.script(REGISTRY, redirecting(f"https://user:secret@{OTHER}/x"))
-    error = await failure_of(client)
+    error = await failure_of(client, REMOTE)
     assert error.failure is UpstreamFailure.REFUSED_TARGET
     assert "secret" not in error.message
 
@@ -156,7 +149,7 @@ class TestResolvedNames:
     async def test_a_name_with_private_addresses_is_refused(
         self, redirected: UpstreamServer, connect: Opener, lookup: Lookup
     ) -> None:
-        error = await failure_of(await connect(lookup))
+        error = await failure_of(await connect(lookup), REMOTE)
         assert error.failure is UpstreamFailure.REFUSED_TARGET
         assert f"add '{self.HOST}' to `allow_private`" in error.message
         assert lookup.asked == [self.HOST]
@@ -167,7 +160,7 @@ class TestResolvedNames:
         self, redirected: UpstreamServer, connect: Opener, lookup: Lookup, entry: str
     ) -> None:
         redirected.hosts += (self.HOST,)
-        error = await failure_of(await connect(lookup, allow_private=(entry,)))
+        error = await failure_of(await connect(lookup, allow_private=(entry,)), REMOTE)
         assert error.failure is UpstreamFailure.UNREACHABLE  # connected: its certificate is for other names
         client = await connect(lookup, connect_to={REGISTRY: f"127.0.0.1:{redirected.port}"})
         with pytest.raises(UpstreamError) as caught:
@@ -181,7 +174,7 @@ class TestResolvedNames:
     ) -> None:
         lookup.addresses = [address]
         assert redirected.port
-        error = await failure_of(await connect(lookup, allow_private=(self.HOST,)))
+        error = await failure_of(await connect(lookup, allow_private=(self.HOST,)), REMOTE)
         assert error.failure is UpstreamFailure.REFUSED_TARGET
 
     async def test_a_connection_of_the_operators_own_is_not_lent_to_a_redirect(

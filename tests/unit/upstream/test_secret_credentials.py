@@ -4,20 +4,18 @@ import pytest
 
 from proxy.core.registry.secrets.ports import SecretFailure
 from proxy.model.credentials import SecretCredentials
-from proxy.model.errors import UpstreamError, UpstreamFailure
-from proxy.model.reference import Tag
+from proxy.model.errors import UpstreamFailure
 from proxy.model.rule import Remote
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.credential import Credential
 from tests.support.clock import FakeClock
 from tests.support.secret_places import ScriptedLogins
 from tests.support.upstream_registry import FakeRegistry, TokenServer, manifest_bytes
-from tests.support.upstream_rules import remote_of
+from tests.support.upstream_rules import LATEST, failure_of, remote_of
 from tests.support.upstream_server import UpstreamServer, failing
 from tests.unit.upstream.conftest import Opener
 
 REGISTRY, AUTH = "registry.example.com", "auth.example.com"
-LATEST = Tag("latest")
 REMOTE = remote_of(REGISTRY, credentials=SecretCredentials("hub"))
 OTHER = remote_of(REGISTRY, prefix="other", credentials=SecretCredentials("other"))
 
@@ -34,12 +32,6 @@ async def client(connect: Opener, logins: ScriptedLogins) -> UpstreamClient:
 
 async def pull(client: UpstreamClient, remote: Remote = REMOTE) -> None:
     await client.get_manifest(remote, LATEST, retry=False)
-
-
-async def failure_of(client: UpstreamClient, remote: Remote = REMOTE) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        await pull(client, remote)
-    return caught.value
 
 
 def basic(username: str, password: str) -> str:
@@ -86,7 +78,7 @@ class TestBasic:
     ) -> None:
         logins.accounts["hub"] = ("alice", "wrong")
         for _ in range(3):
-            assert (await failure_of(client)).failure is UpstreamFailure.CREDENTIALS_REFUSED
+            assert (await failure_of(client, REMOTE)).failure is UpstreamFailure.CREDENTIALS_REFUSED
         assert len([visit for visit in registry.server.visits(REGISTRY) if visit.authorization]) == 1
         logins.accounts["hub"] = ("alice", "one")
         await pull(client)
@@ -147,13 +139,13 @@ class TestBearer:
             await pull(client)
         asked = len(self.shown(registry))
         logins.failure = failure
-        error = await failure_of(client)
+        error = await failure_of(client, REMOTE)
         assert error.failure is meaning
         assert error.message == f"the `credentials` of rule up cannot be used: the secret hub is {failure}"
         assert len(self.shown(registry)) == asked
 
     async def test_a_program_without_secrets_says_so(self, connect: Opener, registry: FakeRegistry) -> None:
-        error = await failure_of(await connect())
+        error = await failure_of(await connect(), REMOTE)
         assert error.failure is UpstreamFailure.CREDENTIALS_REFUSED
         assert "has no access to secrets" in error.message
         assert self.shown(registry) == []

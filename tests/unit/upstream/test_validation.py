@@ -1,6 +1,5 @@
 """Trying an upstream: what it shows about answering, credentials and limits, each told apart."""
 
-import asyncio
 import socket
 from datetime import timedelta
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy.core.ports import Access, Allowance, Probe, Sample
-from proxy.model.credentials import SecretSource, UserPassword
+from proxy.core.probe_ports import Access, Allowance, Probe, Sample
+from proxy.model.credentials import UserPassword
 from proxy.model.errors import UpstreamFailure
 from proxy.model.reference import RepositoryName, Tag
 from proxy.upstream.budgets import allowance_of
@@ -17,25 +16,14 @@ from proxy.upstream.client import UpstreamClient
 from tests.support.clock import FakeClock
 from tests.support.upstream_dns import Lookup
 from tests.support.upstream_registry import FakeRegistry, TokenServer, basic_user, manifest_bytes
-from tests.support.upstream_rules import remote_of
+from tests.support.upstream_rules import ALICE, remote_of
 from tests.support.upstream_server import UpstreamServer, answering, failing, redirecting
 from tests.support.virtual_hosts import Handler
 from tests.unit.upstream.conftest import Opener
 
 REGISTRY, AUTH = "registry.example.com", "auth.example.com"
-ALICE = UserPassword("alice", SecretSource(env="ALICE_PASSWORD"))
 OPEN, SECRET = Sample(RepositoryName("team/open"), Tag("latest")), Sample(RepositoryName("team/secret"), Tag("latest"))
 LIMITS = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "97;w=21600"}
-
-
-@pytest.fixture(autouse=True)
-def _password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALICE_PASSWORD", "wonder:land")
-
-
-@pytest.fixture
-def tokens(server: UpstreamServer, clock: FakeClock) -> TokenServer:
-    return TokenServer(server, AUTH, clock, "registry", {"team/open"}, {"alice": "wonder:land"})
 
 
 @pytest.fixture
@@ -261,16 +249,9 @@ async def test_an_authority_that_is_not_trusted_is_told(connect: Opener) -> None
     assert "`ca_file`" in message(found)
 
 
-async def test_a_registry_that_says_nothing_is_told(connect: Opener, server: UpstreamServer) -> None:
-    over = asyncio.Event()
-
-    async def silent(_: web.BaseRequest) -> web.StreamResponse:
-        await over.wait()
-        return web.Response()
-
-    server.script(REGISTRY, silent)
+@pytest.mark.usefixtures("silent_registry")
+async def test_a_registry_that_says_nothing_is_told(connect: Opener) -> None:
     found = await probe(await connect(header_timeout=timedelta(milliseconds=50)))
-    over.set()
     assert found.error is not None
     assert (found.latency, found.error.failure) == (None, UpstreamFailure.TIMEOUT)
 

@@ -5,7 +5,6 @@ import pytest
 from proxy.core.ports import RepositoryRecord
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.policies import PolicyAdministration
-from proxy.core.registry.policy_documents import Effect
 from proxy.model.api_errors import ApiError, ApiErrorCode
 from proxy.model.reference import RepositoryName
 from proxy.storage.metadata.memory import MemoryMetadataStore
@@ -29,11 +28,9 @@ async def test_a_repository_policy_comes_back_byte_for_byte(policies: PolicyAdmi
     await policies.set_repository_policy(NAME, TEXT)
 
     assert await policies.repository_policy(NAME) == TEXT
-    document = await policies.repository_document(NAME)
-    assert document is not None
-    assert [statement.effect for statement in document.statements] == [Effect.ALLOW]
     assert await policies.delete_repository_policy(NAME) == TEXT
-    assert await policies.repository_document(NAME) is None
+    with pytest.raises(ApiError, match="policy does not exist"):
+        await policies.repository_policy(NAME)
 
 
 async def test_a_repository_without_a_policy_is_told_so(policies: PolicyAdministration) -> None:
@@ -56,18 +53,15 @@ async def test_policies_need_a_repository(policies: PolicyAdministration) -> Non
         with pytest.raises(ApiError) as refused:
             await attempt
         assert refused.value.code is ApiErrorCode.RepositoryNotFoundException
-    assert await policies.repository_document(MISSING) is None
 
 
 async def test_the_registrys_policy_comes_back_byte_for_byte(policies: PolicyAdministration) -> None:
-    assert await policies.registry_document() is None
     await policies.set_registry_policy(REGISTRY)
 
     assert await policies.registry_policy() == REGISTRY
-    document = await policies.registry_document()
-    assert document is not None
-    assert document.statements[0].resources == ("*",)
     assert await policies.delete_registry_policy() == REGISTRY
+    with pytest.raises(ApiError, match="policy does not exist"):
+        await policies.registry_policy()
 
 
 async def test_a_registry_without_a_policy_is_told_so(policies: PolicyAdministration) -> None:

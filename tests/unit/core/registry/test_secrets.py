@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.config.settings import parse_upstream
+from proxy.config.addresses import parse_upstream
 from proxy.core.policy import Policy
-from proxy.core.ports import Access, Probe, Sample
+from proxy.core.probe_ports import Access, Probe, Sample
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.records import SecretRecord, SecretVersion
 from proxy.core.registry.rule_probing import RuleProber

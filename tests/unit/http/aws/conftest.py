@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from proxy.config.settings import Settings
 from proxy.core.offloading import Offloader
 from proxy.core.policy import Policy
-from proxy.core.ports import Access, Probe, Sample
+from proxy.core.probe_ports import Access, Probe, Sample
 from proxy.core.registry.administration import Administration
 from proxy.core.registry.identity import RegistryIdentity
 from proxy.core.registry.lifecycle.administration import LifecycleAdministration

@@ -21,6 +21,7 @@ from proxy.core.registry.pull_notes import PullNotes
 from proxy.core.rules import RuleBook
 from proxy.core.tasks import Tasks
 from proxy.core.upstreams import Upstreams
+from proxy.core.warm import ContentMemory
 from proxy.http.application import build_application
 from proxy.http.aws.dispatch import Api
 from proxy.http.services import Services
@@ -56,9 +57,10 @@ class Contents:
         metrics, policy = Metrics(), Policy.of(self.settings.upstreams, RegistryIdentity.of(self.settings))
         self.upstream, self.store = FakeUpstream(), MemoryBlobStore()
         upstreams = Upstreams(self.upstream, self.tasks, self.clock, policy, metrics, Offloader())
-        manifests = ManifestContents(self.metadata, self.store)
+        memory = ContentMemory(64 << 20, metrics)
+        manifests = ManifestContents(self.metadata, self.store, memory)
         reading = ManifestService(self.metadata, manifests, upstreams)
-        blobs = BlobService(self.metadata, self.store, MemoryFills(self.store), upstreams)
+        blobs = BlobService(self.metadata, self.store, MemoryFills(self.store), upstreams, memory)
         stores = (self.metadata, self.store, MemoryUploadStore(self.store, self.clock.now))
         self.notes = PullNotes(self.metadata, self.clock)
         self.services = Services(
