@@ -265,7 +265,7 @@ class Stores(RuleBasedStateMachine):
     def prove(self, name: RepositoryName, *, proven: bool) -> None:
         known = self.known.setdefault(name, Known()) if proven else self.known.get(name, Known())
         if proven:
-            self.expect([self.run(store.prove(name, BLOB, None)) for store in self.stores], True)
+            self.expect([self.run(store.prove(name, BLOB, None)) for store in self.stores], expected=True)
         else:
             self.expect([self.run(store.disprove(name, BLOB)) for store in self.stores], known.proven)
         known.proven = proven
