@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,19 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Atheris is made
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("part", range(_AT_ONCE))
-def test_guided_fuzzing_finds_nothing(part: int, tmp_path: Path) -> None:
-    names = sorted(TARGETS)[part::_AT_ONCE]
-    command = [sys.executable, "-m", "tests.fuzz", *names, "--seconds", str(_SECONDS), "--findings", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert ran.returncode == 0, ran.stdout + ran.stderr[-8000:]
+def test_guided_fuzzing_finds_nothing(tmp_path: Path) -> None:
+    parts = [sorted(TARGETS)[part::_AT_ONCE] for part in range(_AT_ONCE)]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        ran = list(threads.map(partial(_fuzz, tmp_path), parts))
+    for names, done in zip(parts, ran, strict=True):
+        assert done.returncode == 0, done.stdout + done.stderr[-8000:]
+        assert done.stderr.count("Done ") == len(names)
     assert list(tmp_path.iterdir()) == []
-    assert ran.stderr.count("Done ") == len(names)
+
+
+def _fuzz(findings: Path, names: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.fuzz", *names, "--seconds", str(_SECONDS), "--findings", str(findings)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
 
 
 def test_a_broken_contract_is_found(tmp_path: Path) -> None:

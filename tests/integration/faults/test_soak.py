@@ -262,6 +262,7 @@ async def work(clients: list[Client], requests: int, quay: Quay) -> None:
             group.create_task(one(client))
 
 
+@pytest.mark.no_cover  # it takes twice as long, and reaches no line that other tests do not
 @pytest.mark.usefixtures("quiet")
 async def test_ten_thousand_requests_leave_nothing_behind(tmp_path: Path, clock: FakeClock) -> None:
     began, alive = len(descriptors()), kept_alive()
