@@ -3,10 +3,8 @@
 import asyncio
 import contextvars
 import errno
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +15,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from proxy.telemetry.locks import alone_with
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.redaction import redact_text
 
@@ -144,7 +143,7 @@ class AuditFile:
     def _append(self, line: bytes) -> None:
         with self._one_at_a_time:
             self._ensure_open()
-            with self._alone():
+            with alone_with(self._path):
                 # Another process may have put the file aside while this one waited.
                 self._ensure_open()
                 if self._is_full_for(line):
@@ -181,15 +180,6 @@ class AuditFile:
             if source.exists():
                 source.replace(self._aside(number))
         self._ensure_open()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
 
     def _aside(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

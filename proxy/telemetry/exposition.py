@@ -118,10 +118,14 @@ def _sockets(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
+    # By another name until it listens: who finds the socket can connect to it.
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
+    listening.bind(str(fresh))
+    listening.listen()
     listening.setblocking(False)  # noqa: FBT003 - the signature of the standard library
+    fresh.replace(path)
     return listening
 
 

@@ -1,11 +1,9 @@
 """What every worker of a server notices by itself, such as a file that changed: one event, whoever is first."""
 
 import asyncio
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -13,6 +11,7 @@ from typing import Final
 import structlog
 
 from proxy.telemetry.audit import AuditEvent, BlockingTrail, NoAudit
+from proxy.telemetry.locks import alone_with
 
 _log = structlog.get_logger(__name__)
 
@@ -89,14 +88,5 @@ class Notices:
         fresh.write_text(json.dumps(known), encoding="utf-8")
         fresh.replace(self._folder / _NAME)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if self._folder is None:
-            yield
-            return
-        lock = os.open(self._folder / f"{_NAME}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+    def _alone(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._folder is None else alone_with(self._folder / _NAME)

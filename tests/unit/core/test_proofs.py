@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from proxy.core.proofs import ProofService
 from proxy.model.digest import Digest
 from proxy.model.reference import RepositoryName
-from proxy.model.rule import Provenance
+from proxy.model.rule import Provenance, Remote
 from tests.support.background import started
 from tests.support.filling_metadata import FillingMetadata
 from tests.support.routes import Gate
@@ -46,11 +46,16 @@ class HeldMetadata(FillingMetadata):
         return await super().prove(repository, digest, provenance, make=make)
 
 
-async def test_a_proof_that_cannot_be_written_takes_no_other_with_it(bench: Bench) -> None:
+@pytest.fixture
+def remote(bench: Bench) -> Remote:
+    found = bench.resolve().remote
+    assert found is not None
+    return found
+
+
+async def test_a_proof_that_cannot_be_written_takes_no_other_with_it(bench: Bench, remote: Remote) -> None:
     bench.metadata = BrokenMetadata()
     proofs = ProofService(bench.metadata, bench.store, bench.upstreams)
-    remote = bench.resolve().remote
-    assert remote is not None
     names = [RepositoryName(f"quay/app{number}") for number in range(200)]
     with capture_logs() as logs:
         for name in (BROKEN, *names):
@@ -61,10 +66,9 @@ async def test_a_proof_that_cannot_be_written_takes_no_other_with_it(bench: Benc
     assert all(proven)
 
 
-async def test_what_is_fetched_again_is_proven_again_though_it_was_a_moment_ago(bench: Bench) -> None:
+async def test_what_is_fetched_again_is_proven_again_though_it_was_a_moment_ago(bench: Bench, remote: Remote) -> None:
     proofs = ProofService(bench.metadata, bench.store, bench.upstreams)
-    name, remote = RepositoryName("quay/app"), bench.resolve().remote
-    assert remote is not None
+    name = RepositoryName("quay/app")
     proofs.shown(name, remote, DIGEST, 7)
     await proofs.settle()
     assert await bench.metadata.disprove(name, DIGEST)  # by a purge in another process
@@ -76,11 +80,9 @@ async def test_what_is_fetched_again_is_proven_again_though_it_was_a_moment_ago(
     assert await bench.metadata.proven(name, DIGEST, remote.provenance)
 
 
-async def test_how_many_wait_to_be_written_down_is_bounded(bench: Bench) -> None:
+async def test_how_many_wait_to_be_written_down_is_bounded(bench: Bench, remote: Remote) -> None:
     bench.metadata = metadata = HeldMetadata()
     proofs = ProofService(metadata, bench.store, bench.upstreams)
-    remote = bench.resolve().remote
-    assert remote is not None
     proofs.shown(BROKEN, remote, DIGEST, 7)
     await metadata.gate.reached.wait()
     for number in range(60_000):
@@ -90,11 +92,9 @@ async def test_how_many_wait_to_be_written_down_is_bounded(bench: Bench) -> None
     assert metadata.calls == 50_001
 
 
-async def test_settling_waits_for_what_is_noted_meanwhile(bench: Bench) -> None:
+async def test_settling_waits_for_what_is_noted_meanwhile(bench: Bench, remote: Remote) -> None:
     bench.metadata = metadata = HeldMetadata()
     proofs = ProofService(metadata, bench.store, bench.upstreams)
-    remote = bench.resolve().remote
-    assert remote is not None
     proofs.shown(BROKEN, remote, DIGEST, 7)
     settling = started(proofs.settle())
     await metadata.gate.reached.wait()
@@ -107,11 +107,9 @@ async def test_settling_waits_for_what_is_noted_meanwhile(bench: Bench) -> None:
     assert not any(proofs.pending(BROKEN, remote, digest) for digest in (DIGEST, *later))
 
 
-async def test_who_waits_for_a_proof_that_cannot_be_written_goes_on(bench: Bench) -> None:
+async def test_who_waits_for_a_proof_that_cannot_be_written_goes_on(bench: Bench, remote: Remote) -> None:
     bench.metadata = BrokenMetadata()
     proofs = ProofService(bench.metadata, bench.store, bench.upstreams)
-    remote = bench.resolve().remote
-    assert remote is not None
     proofs.shown(BROKEN, remote, DIGEST, 7)
     assert proofs.pending(BROKEN, remote, DIGEST)
     with capture_logs():
@@ -120,13 +118,11 @@ async def test_who_waits_for_a_proof_that_cannot_be_written_goes_on(bench: Bench
 
 
 async def test_nobody_waits_for_long_while_the_metadata_do_not_answer(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.core.proofs._PATIENCE", 0.0)
     bench.metadata = metadata = HeldMetadata()
     proofs = ProofService(metadata, bench.store, bench.upstreams)
-    remote = bench.resolve().remote
-    assert remote is not None
     proofs.shown(BROKEN, remote, DIGEST, 7)
     await metadata.gate.reached.wait()
     with capture_logs() as logs:
